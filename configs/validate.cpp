@@ -1,0 +1,173 @@
+// What must hold between fields. Each check names the field to change, its value and the way out.
+#include <set>
+#include <string>
+#include <vector>
+
+#include "configs/checked.h"
+#include "configs/errors.h"
+#include "configs/ranges.h"
+#include "configs/run_config.h"
+#include "configs/text.h"
+
+namespace dagpam::configs {
+namespace {
+
+[[noreturn]] void fail(const std::string& path, const std::string& problem) {
+  throw ConfigError(path + ": " + problem);
+}
+
+std::string text(int64_t value) { return std::to_string(value); }
+
+void check_model(const ModelConfig& model) {
+  const int64_t width = model.width();
+  const int64_t heads = model.heads();
+  const int64_t kv_heads = model.kv_heads();
+  if (width % heads != 0) {
+    fail("model.heads", text(heads) + " does not divide model.width " + text(width) +
+                            ": choose a divisor of " + text(width) + ", e.g. " +
+                            text(nearest_divisor(width, heads)));
+  }
+  if (heads % kv_heads != 0) {
+    fail("model.kv_heads", text(kv_heads) + " does not divide model.heads " + text(heads) +
+                               ": choose a divisor of " + text(heads) + ", e.g. " +
+                               text(nearest_divisor(heads, kv_heads)));
+  }
+  const int64_t head_width = width / heads;
+  if (model.positions() == ModelConfig::ROTARY && head_width % 2 != 0) {
+    fail("model.positions", "ROTARY turns pairs of channels, but the head width " + text(width) +
+                                " / " + text(heads) + " = " + text(head_width) +
+                                " is odd: choose model.heads so that it is even, or LEARNED");
+  }
+  if (model.positions() == ModelConfig::SINUSOIDAL && width % 2 != 0) {
+    fail("model.positions", "SINUSOIDAL fills pairs of channels, but model.width " + text(width) +
+                                " is odd: choose an even width, or LEARNED");
+  }
+}
+
+void check_lambda(const std::string& path, double start, LambdaConfig::Squash squash) {
+  if (squash == LambdaConfig::SIGMOID && !(start > 0 && start < 1)) {
+    fail(path, shown(start) + " cannot be the start of a lambda that SIGMOID keeps in (0, 1): " +
+                   "choose one inside, as in 0.5, or another attention.lambda.squash");
+  }
+  if (squash == LambdaConfig::SOFTPLUS && !(start > 0)) {
+    fail(path, shown(start) + " cannot be the start of a lambda that SOFTPLUS keeps above 0: " +
+                   "choose a positive one, as in 1, or another attention.lambda.squash");
+  }
+}
+
+void check_attention(const AttentionConfig& attention) {
+  const LambdaConfig& lambda = attention.lambda();
+  if (lambda.mode() == LambdaConfig::FIXED && lambda.squash() != LambdaConfig::NO_SQUASH) {
+    fail("attention.lambda.squash",
+         LambdaConfig::Squash_Name(lambda.squash()) + " shapes trained lambdas, but " +
+             "attention.lambda.mode is FIXED: choose mode TRAINED, or squash NO_SQUASH");
+  }
+  if (lambda.mode() == LambdaConfig::TRAINED) {
+    check_lambda("attention.lambda.plus", lambda.plus(), lambda.squash());
+    check_lambda("attention.lambda.minus", lambda.minus(), lambda.squash());
+  }
+}
+
+void check_data(const DataConfig& data) {
+  if (data.train().empty()) {
+    fail("data.train",
+         "is empty, but there must be a text to train on: give the prefix of " +
+             std::string("`dagpam data prepare`, as in --set data.train.0.prefix=data/text"));
+  }
+  std::set<std::string> seen;
+  for (int i = 0; i < data.train_size(); ++i) {
+    const std::string path = "data.train." + text(i) + ".prefix";
+    const std::string& prefix = data.train(i).prefix();
+    if (prefix.empty()) {
+      fail(path, "'' is empty: give the prefix of `dagpam data prepare`, as in data/text");
+    }
+    if (!seen.insert(prefix).second) {
+      fail(path, "'" + one_line(prefix) + "' is listed a second time: add the weights of the two");
+    }
+  }
+}
+
+void check_optimizer(const OptimizerConfig& optimizer) {
+  if (optimizer.betas_size() != 2) {
+    std::vector<std::string> given;
+    for (const double beta : optimizer.betas()) given.push_back(shown(beta));
+    fail("optimizer.betas", "[" + one_line(joined(given, ", "), 60) +
+                                "] is not two numbers: write both, as in [0.9, 0.95]");
+  }
+  if (optimizer.kind() == OptimizerConfig::ADAMW && optimizer.momentum() != 0) {
+    fail("optimizer.momentum", shown(optimizer.momentum()) + " is for SGD, but optimizer.kind is " +
+                                   "ADAMW: set optimizer.betas instead, or choose kind SGD");
+  }
+}
+
+void check_schedule(const ScheduleConfig& schedule, const TrainConfig& train) {
+  const int64_t warmup = schedule.warmup_steps();
+  if (schedule.has_decay_steps() && warmup > schedule.decay_steps()) {
+    fail("schedule.warmup_steps", text(warmup) + " is more than schedule.decay_steps " +
+                                      text(schedule.decay_steps()) + ": warm up for less");
+  }
+  if (train.has_steps() && warmup > train.steps()) {
+    fail("schedule.warmup_steps", text(warmup) + " is more than train.steps " +
+                                      text(train.steps()) + ": warm up for less, or train longer");
+  }
+}
+
+void check_length(const TrainConfig& train, int64_t context) {
+  if (train.length_case() == TrainConfig::LENGTH_NOT_SET) {
+    fail("train.steps", "none of train.steps, train.tokens and train.epochs is set: set one, " +
+                            std::string("as in --set train.steps=1000"));
+  }
+  if (!train.has_steps()) return;
+  // The ranges keep the product of batch and context below 2^48.
+  constexpr int64_t kTokens = int64_t{1} << 60;
+  const auto tokens = checked_multiply(train.steps(), train.global_batch() * context);
+  if (!tokens || *tokens > kTokens) {
+    fail("train.steps", text(train.steps()) + " steps of " + text(train.global_batch()) + " x " +
+                            text(context) + " tokens are more than 2^60: train for fewer steps");
+  }
+}
+
+void check_batches(const TrainConfig& train) {
+  if (!train.has_micro_batch() || train.global_batch() % train.micro_batch() == 0) return;
+  fail("train.micro_batch", text(train.micro_batch()) + " does not divide train.global_batch " +
+                                text(train.global_batch()) + ": choose a divisor, e.g. " +
+                                text(nearest_divisor(train.global_batch(), train.micro_batch())));
+}
+
+}  // namespace
+
+void validate(const RunConfig& config) {
+  check_fields(config);
+  const RunConfig full = with_defaults(config);
+  check_model(full.model());
+  check_attention(full.attention());
+  check_data(full.data());
+  check_optimizer(full.optimizer());
+  check_schedule(full.schedule(), full.train());
+  check_length(full.train(), full.model().context());
+  check_batches(full.train());
+}
+
+int64_t micro_batch(const RunConfig& config, int ranks) {
+  const int64_t global = config.train().global_batch();
+  if (ranks < 1) fail("ranks", text(ranks) + " is not 1 or more: start at least one");
+  if (global < ranks || global % ranks != 0) {
+    const int64_t below = global - global % ranks;
+    const int64_t multiple = below > 0 && global - below <= ranks / 2 ? below : below + ranks;
+    fail("train.global_batch", text(global) + " sequences do not divide over " + text(ranks) +
+                                   " ranks: choose a multiple of " + text(ranks) + ", e.g. " +
+                                   text(multiple));
+  }
+  const int64_t per_rank = global / ranks;
+  if (!config.train().has_micro_batch()) return per_rank;
+  const int64_t micro = config.train().micro_batch();
+  if (micro < 1 || per_rank % micro != 0) {
+    fail("train.micro_batch", text(micro) + " does not divide a rank's " + text(per_rank) +
+                                  " sequences (global_batch " + text(global) + " / " + text(ranks) +
+                                  " ranks): choose a divisor, e.g. " +
+                                  text(nearest_divisor(per_rank, micro)));
+  }
+  return micro;
+}
+
+}  // namespace dagpam::configs
