@@ -1,0 +1,34 @@
+// data/staged_files.h: the files of a data set, made beside the old ones and put in their place
+// together.
+#pragma once
+
+#include <string>
+
+namespace dagpam::data {
+
+// Files are written as prefix() + ".train.bin" and so on; prefix() is PREFIX.partial-PID.
+class StagedFiles {
+ public:
+  // Throws ConfigError where the prefix is empty or ends in '/', IoError where its folder is
+  // missing or a name that will be written is a folder.
+  explicit StagedFiles(const std::string& prefix);
+  // Removes what was staged and not published.
+  ~StagedFiles();
+  StagedFiles(const StagedFiles&) = delete;
+  StagedFiles& operator=(const StagedFiles&) = delete;
+
+  const std::string& prefix() const { return staged_; }
+
+  // Throws ConfigError where `path` is a file that publish() would replace or remove.
+  void require_not_output(const std::string& path) const;
+
+  // Renames every staged file to its final name, PREFIX.json last, removes files of the old data
+  // set that have no successor, and makes the folder durable. The staged files must be durable.
+  // IoError.
+  void publish();
+
+ private:
+  std::string final_, staged_;
+};
+
+}  // namespace dagpam::data

@@ -1,0 +1,66 @@
+// data/tokenizer.h: text to token ids and back.
+//
+// Any thread may call any tokenizer; calls of encode on one gpt2 tokenizer wait for each other.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dagpam::data {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  virtual std::string kind() const = 0;  // "byte", "char", "word", "gpt2"
+  virtual int64_t vocab_size() const = 0;
+
+  // Appends the ids of `text`. Throws TextError (a DataError, data/text_error.h) naming position
+  // and symbol where the vocabulary lacks it, or where the text is not UTF-8 (byte takes any
+  // bytes).
+  virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;
+
+  // The same for the beginning of a text that goes on, as a prompt is: word gives no <eos> for a
+  // last line that has no line end yet.
+  virtual void encode_prompt(std::string_view text, std::vector<int32_t>& out) const {
+    encode(text, out);
+  }
+
+  // Text of `ids`; an id outside the vocabulary throws DataError. The text of more ids begins with
+  // that of the first ones; with byte and gpt2 it may end (or begin) within a character.
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+
+  // The id that marks the end of a text in a stream of texts (gpt2: <|endoftext|>), -1 where there
+  // is none. encode never gives it: that string inside a text is encoded like any other.
+  virtual int32_t end_of_text() const { return -1; }
+
+  // A place where `text` may be cut, so that encoding the parts in order gives the ids of the
+  // whole: the last one in [1, limit], else the first one after, text.size() at most. 1 <= limit <=
+  // text.size().
+  virtual size_t cut(std::string_view text, size_t limit) const = 0;
+
+  // Everything needed to make the same tokenizer again, as one JSON object (a copy goes into each
+  // checkpoint), and 32 hex digits of XXH3-128 over it.
+  virtual std::string to_json() const = 0;
+  std::string digest() const;
+
+ protected:
+  // DataError where `id` is outside [0, vocab_size()).
+  void require_id(int32_t id) const;
+};
+
+// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR. char and word take their
+// vocabulary from the training texts: characters (Unicode code points, by code point) or words (by
+// first appearance, with <eos>). Throws ConfigError for any other T, DataError where the texts or
+// the files in DIR are bad.
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
+                                          std::span<const std::string_view> training_texts);
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text);
+
+// From to_json(). Throws DataError.
+std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json);
+
+}  // namespace dagpam::data

@@ -1,0 +1,136 @@
+#include "data/word_tokenizer.h"
+
+#include <nlohmann/json.hpp>
+
+#include "data/strict_json.h"
+#include "data/text_error.h"
+#include "data/utf8.h"
+
+namespace dagpam::data {
+namespace {
+
+size_t line_end(std::string_view text, size_t begin) {
+  const size_t end = text.find('\n', begin);
+  return end == std::string_view::npos ? text.size() : end;
+}
+
+// The next word of text[begin, end), empty where there is none.
+std::string_view next_word(std::string_view text, size_t begin, size_t end) {
+  const auto skip = [&](bool white) {
+    size_t i = begin;
+    while (i < end) {
+      const CodePoint point = decode_code_point(text, i);
+      if (is_whitespace(point.value) != white) break;
+      i += static_cast<size_t>(point.length);
+    }
+    return i;
+  };
+  begin = skip(true);
+  return text.substr(begin, skip(false) - begin);
+}
+
+// Calls word(std::string_view) for each word and end_of_line() for each line of a valid text.
+template <typename Word, typename EndOfLine>
+void for_each_word(std::string_view text, Word word, EndOfLine end_of_line) {
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = line_end(text, begin);
+    while (true) {
+      const std::string_view next = next_word(text, begin, end);
+      if (next.empty()) break;
+      word(next);
+      begin = static_cast<size_t>(next.data() - text.data()) + next.size();
+    }
+    end_of_line();
+    begin = end + 1;
+  }
+}
+
+void require_word(const std::string& word) {
+  require_utf8(word, "word tokenizer: a word of the vocabulary");
+  if (word.empty()) throw DataError("word tokenizer: empty word in the vocabulary");
+  if (next_word(word, 0, word.size()).size() != word.size()) {
+    throw DataError("word tokenizer: word " + quote_for_message(word) + " holds white space");
+  }
+}
+
+}  // namespace
+
+WordTokenizer::WordTokenizer(std::vector<std::string> words) : words_(std::move(words)) {
+  ids_.reserve(words_.size());
+  for (const auto& word : words_) {
+    require_word(word);
+    if (!ids_.emplace(word, static_cast<int32_t>(ids_.size())).second) {
+      throw DataError("word tokenizer: word " + quote_for_message(word) + " is there twice");
+    }
+  }
+  end_of_line_ = find(kEndOfLine);
+  unknown_ = find(kUnknownWord);
+  if (end_of_line_ < 0) throw DataError("word tokenizer: the vocabulary lacks <eos>");
+}
+
+std::unique_ptr<WordTokenizer> WordTokenizer::from_texts(std::span<const std::string_view> texts) {
+  std::unordered_map<std::string_view, size_t> seen;
+  std::vector<std::string> words;
+  const auto add = [&](std::string_view word) {
+    if (seen.emplace(word, words.size()).second) words.emplace_back(word);
+  };
+  for (const auto text : texts) {
+    require_utf8(text, "training text");
+    for_each_word(text, add, [&add] { add(kEndOfLine); });
+  }
+  if (words.empty()) throw DataError("training text: empty, expected at least one line");
+  return std::make_unique<WordTokenizer>(std::move(words));
+}
+
+int32_t WordTokenizer::find(std::string_view word) const {
+  const auto found = ids_.find(word);
+  return found == ids_.end() ? -1 : found->second;
+}
+
+void WordTokenizer::encode(std::string_view text, std::vector<int32_t>& out) const {
+  require_utf8(text, "text");
+  const auto add = [&](std::string_view word) {
+    const int32_t id = find(word);
+    if (id < 0 && unknown_ < 0) {
+      throw TextError("text", text, static_cast<size_t>(word.data() - text.data()),
+                      "word " + quote_for_message(word) + " is not among the " +
+                          std::to_string(words_.size()) +
+                          " of the training text, which has no <unk> to put for it",
+                      "put <unk> for rare words of the training text, or use another tokenizer");
+    }
+    out.push_back(id < 0 ? unknown_ : id);
+  };
+  for_each_word(text, add, [&] { out.push_back(end_of_line_); });
+}
+
+void WordTokenizer::encode_prompt(std::string_view text, std::vector<int32_t>& out) const {
+  encode(text, out);
+  if (!text.empty() && !text.ends_with('\n')) out.pop_back();
+}
+
+std::string WordTokenizer::decode(std::span<const int32_t> ids) const {
+  std::string text;
+  for (const int32_t id : ids) {
+    require_id(id);
+    if (id == end_of_line_) {
+      text.push_back('\n');
+      continue;
+    }
+    if (!text.empty() && text.back() != '\n') text.push_back(' ');
+    text += words_[static_cast<size_t>(id)];
+  }
+  return text;
+}
+
+std::string WordTokenizer::to_json() const {
+  return nlohmann::json{{"kind", "word"}, {"words", words_}}.dump();
+}
+
+size_t WordTokenizer::cut(std::string_view text, size_t limit) const {
+  const size_t before = text.rfind('\n', limit - 1);
+  if (before != std::string_view::npos) return before + 1;
+  const size_t after = text.find('\n', limit);
+  return after == std::string_view::npos ? text.size() : after + 1;
+}
+
+}  // namespace dagpam::data
