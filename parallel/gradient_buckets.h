@@ -1,0 +1,57 @@
+// parallel/gradient_buckets.h: gradients in flat buckets, summed over the data-parallel group while
+// backward is still running.
+//
+// Buckets hold the parameters in reverse order of declaration (the order in which backward reaches
+// them). Each parameter's .grad is a view into its bucket, once backward has reached it. When the
+// last gradient of a bucket has been accumulated in the last micro-batch of a step, and all buckets
+// before it have started, the bucket's all-reduce starts (Li et al. 2020, "PyTorch Distributed",
+// without the averaging). The first bucket is small, so that the first all-reduce starts early. In
+// a group of one rank nothing is reduced.
+//
+// Backward must run in the thread that made this, as it does for CPU tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "parallel/parameter.h"
+
+namespace dagpam::parallel {
+
+class GradientBuckets {
+ public:
+  // The communicator must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
+  // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not CPU
+  // leaves that require a gradient.
+  GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& data_parallel,
+                  int64_t bucket_bytes);
+  ~GradientBuckets();
+  GradientBuckets(const GradientBuckets&) = delete;
+  GradientBuckets& operator=(const GradientBuckets&) = delete;
+
+  // Once a step, before its first backward: all gradients are forgotten (undefined until backward
+  // reaches them, which saves zeroing them and adding to the zeros). Also right after a backward
+  // that threw, where no reduction has started.
+  void begin_step();
+
+  // Before the last micro-batch's backward of a step: from now on full buckets are reduced.
+  void reduce_from_now_on();
+
+  // After the last backward: every gradient is the sum over ranks. Parameters that backward did not
+  // reach have gradient 0 (and are reduced too, so that all ranks make the same calls).
+  void finish_step();
+
+  // The flat buckets, e.g. for one norm over all gradients. Each parameter once, no padding. Their
+  // content is that of the last finish_step, from there until the next backward.
+  const std::vector<at::Tensor>& flat() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace dagpam::parallel

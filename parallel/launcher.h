@@ -1,0 +1,22 @@
+// parallel/launcher.h: what the environment says of the job that a launcher started.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace dagpam::parallel {
+
+struct LauncherClaim {
+  std::string variable;  // e.g. "OMPI_COMM_WORLD_SIZE"
+  int processes = 1;
+};
+
+// How many processes the launcher says it started; nothing where no launcher did. The innermost
+// launcher counts: OMPI_COMM_WORLD_SIZE (mpirun of Open MPI), else PMI_SIZE (mpiexec of MPICH and
+// its kin), else SLURM_STEP_NUM_TASKS, else SLURM_NTASKS inside a step (srun). In a batch script
+// outside srun SLURM_NTASKS is what was reserved, not what was started, and says nothing. `get` is
+// std::getenv, or a test's.
+std::optional<LauncherClaim> launcher_claim(const std::function<const char*(const char*)>& get);
+
+}  // namespace dagpam::parallel

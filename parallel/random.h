@@ -1,0 +1,56 @@
+// parallel/random.h: random numbers that do not depend on the layout.
+//
+// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a pure
+// function from a 64-bit key and a 128-bit counter to 128 bits. Each use has its own key, each
+// element its own counter, so any rank can make any part of a global random tensor.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "parallel/parameter.h"
+
+namespace dagpam::parallel {
+
+inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint64_t key) {
+  auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = 0xD2511F53ull * counter[0], p1 = 0xCD9E8D57ull * counter[2];
+    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ k0, static_cast<uint32_t>(p1),
+               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ k1, static_cast<uint32_t>(p0)};
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return counter;
+}
+
+// Where in the model and in the run a dropout mask is drawn.
+enum class DropoutSite : uint32_t {
+  kEmbedding = 0,
+  kAttentionWeights = 1,
+  kAttentionOut = 2,
+  kMlpOut = 3
+};
+
+// Key of one dropout mask. Counters, by site:
+//   kAttentionWeights  (key / 4, query, global head, low 32 bits of the global sample index)
+//   all others         (channel / 4, token, 0,       low 32 bits of the global sample index)
+// Word (key % 4) or (channel % 4) of the result decides: kept where word >= p * 2^32.
+uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite site);
+
+// Smallest kept word: p * 2^32 rounded, for p in [0, 1).
+uint32_t dropout_threshold(double p);
+
+// y = x * kept / (1 - p), the mask drawn again in backward (nothing is stored).
+// x [B, T, C] float32 or float64, contiguous; samples [B] int64, global sample index of each row.
+// p = 0 returns x itself.
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key);
+
+// Fills `value` with the initial numbers of its part of the global tensor.
+void initialise(const at::Tensor& value, const ShardSpec& shard, const Init& init, uint64_t seed,
+                std::string_view name);
+
+}  // namespace dagpam::parallel

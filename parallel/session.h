@@ -1,0 +1,46 @@
+// parallel/session.h: this process as a rank of the job that mpirun or srun started.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "parallel/communicator.h"
+
+namespace dagpam::parallel {
+
+// Opens MPI on construction and closes it on destruction (once per process). Without mpirun: one
+// rank. Sets MPI_ERRORS_RETURN, so that a failed call throws CommError. Throws CommError when the
+// launcher started several processes that do not know of each other (its own count differs from
+// MPI's, see launcher.h), which would train the same model N times.
+//
+// Closing MPI needs all ranks, so the destructor leaves it open where a call has failed or an
+// exception is on its way: the process then ends with its error, and mpirun ends the others. main()
+// catches while the session lives and calls abort(). Communicators end before the session.
+class Session {
+ public:
+  Session();
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int rank() const;
+  int size() const;
+  int local_rank() const;  // among the ranks of this node
+  int local_size() const;
+  std::string host() const;
+
+  // The group of all ranks, a new one each time. Itself a collective. A call that takes longer than
+  // `timeout` throws.
+  std::unique_ptr<Communicator> world(std::chrono::seconds timeout = std::chrono::seconds(600));
+
+  // Ends the job on every rank with this exit code; does not return. Callable from any thread.
+  // Output that is not yet written is lost.
+  [[noreturn]] void abort(int exit_code);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dagpam::parallel

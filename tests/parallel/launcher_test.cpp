@@ -1,0 +1,45 @@
+#include "parallel/launcher.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+#include <string>
+
+namespace dagpam::parallel {
+namespace {
+
+std::optional<LauncherClaim> claim_of(const std::map<std::string, std::string>& environment) {
+  return launcher_claim([&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
+}
+
+TEST(LauncherClaim, NobodyClaimsAPlainStart) {
+  EXPECT_FALSE(claim_of({}));
+  // A batch script of Slurm outside srun: reserved, not started.
+  EXPECT_FALSE(claim_of({{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "8"}, {"SLURM_PROCID", "0"}}));
+}
+
+TEST(LauncherClaim, TheInnermostLauncherCounts) {
+  const auto mpirun_in_slurm = claim_of({{"OMPI_COMM_WORLD_SIZE", "16"},
+                                         {"SLURM_STEP_ID", "0"},
+                                         {"SLURM_STEP_NUM_TASKS", "2"},
+                                         {"SLURM_NTASKS", "2"}});
+  ASSERT_TRUE(mpirun_in_slurm);
+  EXPECT_EQ(mpirun_in_slurm->variable, "OMPI_COMM_WORLD_SIZE");
+  EXPECT_EQ(mpirun_in_slurm->processes, 16);
+  EXPECT_EQ(claim_of({{"PMI_SIZE", "4"}})->processes, 4);
+  EXPECT_EQ(claim_of({{"SLURM_STEP_NUM_TASKS", "3"}, {"SLURM_NTASKS", "8"}})->processes, 3);
+  EXPECT_EQ(claim_of({{"SLURM_STEP_ID", "0"}, {"SLURM_NTASKS", "8"}})->processes, 8);
+}
+
+TEST(LauncherClaim, WhatIsNoNumberSaysNothing) {
+  for (const char* text : {"", "two", "2(x4)", "-1", "0", "99999999999999999999"}) {
+    EXPECT_FALSE(claim_of({{"OMPI_COMM_WORLD_SIZE", text}})) << text;
+  }
+}
+
+}  // namespace
+}  // namespace dagpam::parallel

@@ -1,0 +1,158 @@
+// What a job does whose ranks are lost. The program starts itself under mpirun with the name of a
+// scene; as a rank it plays the scene, else it looks at exit code and output.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "parallel/comm_error.h"
+#include "parallel/session.h"
+
+namespace dagpam::parallel {
+namespace {
+
+void play(const std::string& scene, Session& session) {
+  const auto world = session.world(std::chrono::seconds(scene == "stopped" ? 1 : 60));
+  world->barrier();
+  at::Tensor t = at::full({4}, 1.0f);
+  if (scene == "alone") {
+    world->all_reduce(t);
+    std::printf("%d rank(s) on one host\n", session.size());
+  } else if (scene == "stopped") {
+    if (session.rank() == 1) {
+      std::raise(SIGSTOP);
+    }
+    world->all_reduce(t);
+  } else if (scene == "killed") {
+    if (session.rank() == 1) {
+      std::raise(SIGKILL);
+    }
+    world->all_reduce(t);
+  } else if (scene == "truncated") {
+    at::Tensor small = at::full({2}, 1.0f);
+    session.rank() == 0 ? world->send(t, 1) : world->recv(small, 0);
+    world->barrier();
+  } else if (scene == "unwinding" && session.rank() == 0) {
+    throw std::runtime_error("an error of rank 0");
+  } else if (scene == "thread" && session.rank() == 0) {
+    std::thread([&] { session.abort(7); }).join();
+  }
+  world->barrier();
+}
+
+// main() of a rank.
+int rank_main(const std::string& scene) {
+  try {
+    Session session;
+    try {
+      play(scene, session);
+    } catch (const CommError& error) {
+      std::fprintf(stderr, "caught: %s\n", error.what());
+      session.abort(6);
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "left the session: %s\n", error.what());
+    return 5;
+  }
+}
+
+struct Outcome {
+  int code = -1;
+  std::string output;
+};
+
+Outcome run(const std::string& before, const std::string& scene) {
+  const std::string self = std::string(DAGPAM_SELF);
+  const std::string command = "exec timeout 60 " + before + " " + self + " " + scene + " 2>&1";
+  Outcome outcome;
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) {
+    return outcome;
+  }
+  char buffer[4096];
+  while (const size_t n = std::fread(buffer, 1, sizeof(buffer), pipe)) {
+    outcome.output.append(buffer, n);
+  }
+  const int status = pclose(pipe);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return outcome;
+}
+
+Outcome run_two(const std::string& scene) {
+  return run(DAGPAM_MPIEXEC " --oversubscribe -n 2", scene);
+}
+
+void expect_text(const Outcome& outcome, const std::string& part) {
+  EXPECT_NE(outcome.output.find(part), std::string::npos) << "lacks '" << part << "':\n"
+                                                          << outcome.output;
+}
+
+constexpr int kTimedOut = 124;  // the exit code of timeout(1)
+
+TEST(LostRank, AStoppedRankIsNoticedAndTheJobEndsWithTheCode) {
+  const Outcome outcome = run_two("stopped");
+  EXPECT_EQ(outcome.code, 6) << outcome.output;
+  expect_text(outcome, "caught: rank 0 of 'mpi world' (2 ranks), call 1, all_reduce sum Float [4]");
+  expect_text(outcome, "not complete after the timeout of 1 s");
+}
+
+TEST(LostRank, AKilledRankEndsTheJob) {
+  const Outcome outcome = run_two("killed");
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.code, kTimedOut) << outcome.output;
+}
+
+TEST(LostRank, AnErrorOfTheLibraryIsAnException) {
+  const Outcome outcome = run_two("truncated");
+  EXPECT_EQ(outcome.code, 6) << outcome.output;
+  expect_text(outcome,
+              "caught: rank 1 of 'mpi world' (2 ranks), call 1, recv from rank 0 Float [2]");
+  expect_text(outcome, "MPI_ERR_TRUNCATE");
+}
+
+TEST(LostRank, AnExceptionThatLeavesTheSessionEndsTheOthers) {
+  const Outcome outcome = run_two("unwinding");
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.code, kTimedOut) << outcome.output;
+  expect_text(outcome, "left the session: an error of rank 0");
+}
+
+TEST(LostRank, AnyThreadMayEndTheJob) {
+  const Outcome outcome = run_two("thread");
+  EXPECT_EQ(outcome.code, 7) << outcome.output;
+}
+
+TEST(LostRank, AProcessWithoutMpirunIsOneRank) {
+  const Outcome outcome = run("env PATH=/nowhere", "alone");
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  expect_text(outcome, "1 rank(s)");
+}
+
+TEST(LostRank, ALauncherOfAnotherMpiIsNoticed) {
+  const Outcome outcome = run("env PMI_SIZE=2", "alone");
+  EXPECT_EQ(outcome.code, 5) << outcome.output;
+  expect_text(outcome, "PMI_SIZE says that 2 processes were started, but MPI knows of 1");
+}
+
+}  // namespace
+}  // namespace dagpam::parallel
+
+int main(int argc, char** argv) {
+  if (argc == 2 && argv[1][0] != '-') {
+    return dagpam::parallel::rank_main(argv[1]);
+  }
+  testing::InitGoogleTest(&argc, argv);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  return RUN_ALL_TESTS();
+}
