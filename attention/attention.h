@@ -1,0 +1,83 @@
+// attention/attention.h: one layer's attention variant behind one interface.
+//
+// Legend: B batch, N queries, M keys, H query heads on this rank, Hkv key-value heads on this rank,
+// D head width. Query head h reads key-value head h / (H / Hkv).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/parameter.h"
+
+namespace dagpam::attention {
+
+enum class Kind { kSoftmax, kSoftmaxWide, kDagpam };
+
+// Which keys a query row may see: an interval, because causal order, padding and document ends all
+// cut intervals. Without tensors: all keys, or (causal) the keys up to the query's own place, the
+// last query being aligned with the last key.
+struct Visibility {
+  bool causal = true;
+  at::Tensor begin;  // [B, N] int32 or undefined (0): first visible key
+  at::Tensor
+      end;  // [B, N] int32 or undefined (M): one past the last visible key; causal cuts it further
+};
+
+// Rotary position embedding (Su et al. 2021), halves convention (first with second half of the head
+// width).
+struct Rotary {
+  at::Tensor cos, sin;  // [N, D / 2] or [B, N, D / 2], at the positions of the queries and new keys
+};
+
+// Dropout on attention weights; see parallel/random.h for the counters.
+struct WeightDropout {
+  double p = 0;
+  uint64_t key = 0;
+  at::Tensor samples;       // [B] int64, global sample index
+  int64_t head_offset = 0;  // global index of this rank's first head
+};
+
+struct Options {
+  Kind kind = Kind::kSoftmax;
+  int64_t heads = 1, kv_heads = 1, head_width = 1;
+  bool reference = false;  // the plain path, also where a faster one serves
+};
+
+// The scalars of DAGPAM as the layer uses them: after squashing.
+struct Lambdas {
+  at::Tensor plus, minus;  // [H] or [1], same dtype as the queries
+};
+
+// Earlier keys and values of a sequence that is being generated.
+struct KeyValueCache {
+  at::Tensor k, v;  // [B, capacity, Hkv, D], keys already rotated
+  int64_t length = 0;
+};
+
+class Attention {
+ public:
+  virtual ~Attention() = default;
+
+  // q [B, N, H, D], k and v [B, M, Hkv, D] (any strides with unit stride in D) -> [B, N, H, D]
+  // contiguous. With `rotary`, q and k come un-rotated and M = N new keys; with `cache`, the new
+  // keys and values are appended to it first and M in `visibility` is its new length. Rows that see
+  // no key give 0, with gradient 0.
+  virtual at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const Visibility& visibility, const Rotary* rotary = nullptr,
+                             const WeightDropout* dropout = nullptr,
+                             KeyValueCache* cache = nullptr) = 0;
+};
+
+// Declares the layer's parameters under `prefix` (e.g. "layers.3.attention.") in `parameters`:
+// `w_neg` [H, D, D], normal of deviation D^-0.5, for SOFTMAX_WIDE and DAGPAM. `lambdas` is called
+// at each forward of a DAGPAM layer (see attention/lambdas.h for who owns trained ones).
+std::unique_ptr<Attention> make_attention(const Options& options, const std::string& prefix,
+                                          parallel::ParameterList& parameters,
+                                          std::function<Lambdas()> lambdas);
+
+}  // namespace dagpam::attention

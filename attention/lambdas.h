@@ -1,0 +1,39 @@
+// attention/lambdas.h: the scalars l+ and l- of daGPAM, fixed or trained, by model, layer or head.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "attention/attention.h"
+
+namespace dagpam::attention {
+
+struct LambdaOptions {
+  enum class Scope { kModel, kLayer, kHead };
+  enum class Squash { kNone, kSigmoid, kSoftplus };
+  bool trained = true;
+  double plus = 1, minus = 1;  // fixed values, or where training starts (after squashing)
+  Scope scope = Scope::kHead;
+  Squash squash = Squash::kNone;
+};
+
+// Owns the lambdas of a whole model. Trained ones are parameters named "lambda_plus",
+// "lambda_minus" [1] (MODEL scope) or "layers.N.attention.lambda_plus" [1] or [H]; never
+// weight-decayed.
+class LambdaBank {
+ public:
+  // Declares the parameters of `layers` layers of `heads` heads each. Throws c10::Error where a
+  // start value is outside the squashing function's range.
+  LambdaBank(const LambdaOptions& options, int64_t layers, int64_t heads,
+             parallel::ParameterList& parameters);
+
+  Lambdas layer(int64_t index) const;  // [1] or [H], squashed, with gradient where trained
+
+ private:
+  LambdaOptions options_;
+  std::vector<parallel::ParameterPtr> plus_,
+      minus_;  // one (MODEL) or one a layer; empty when fixed
+  Lambdas fixed_;
+};
+
+}  // namespace dagpam::attention

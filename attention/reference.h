@@ -1,0 +1,31 @@
+// attention/reference.h: the plain path, in differentiable tensor operations, for any device and
+// floating type. It forms every N x M matrix. The fast path is held against it, and what the fast
+// path does not serve comes here.
+//
+// Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "attention/maps.h"
+
+namespace dagpam::attention::reference {
+
+// ReLU(q) W of each head. q [B, N, H, D], w [H, D, D] -> [B, N, H, D].
+at::Tensor map_queries(const at::Tensor& q, const at::Tensor& w);
+
+// Halves (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin). x [B, N, heads, D].
+at::Tensor rotate(const at::Tensor& x, const Rotary& rotary);
+
+struct Answer {
+  at::Tensor y;  // [B, N, H, D]
+  at::Tensor
+      weights;  // [B, H, N, M], after dropout; a row's sum is 1 or 1 + l+ - l- without dropout
+};
+Answer attend(const Maps& maps, const WeightDropout* dropout);
+
+// 1 / (1 - p) where a weight is kept, else 0: [B, H, N, M] of `options`' type and device.
+at::Tensor dropout_factors(const WeightDropout& dropout, at::IntArrayRef shape,
+                           const at::TensorOptions& options);
+
+}  // namespace dagpam::attention::reference

@@ -1,0 +1,144 @@
+#include "attention/variant.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "attention/fast.h"
+#include "attention/reference.h"
+
+namespace dagpam::attention {
+namespace {
+
+void check_tensors(const Options& options, const at::Tensor& q, const at::Tensor& k,
+                   const at::Tensor& v) {
+  TORCH_CHECK(q.dim() == 4 && q.size(2) == options.heads && q.size(3) == options.head_width,
+              "q is ", q.sizes(), ", expected [B, N, ", options.heads, ", ", options.head_width,
+              "]");
+  TORCH_CHECK(k.dim() == 4 && k.size(0) == q.size(0) && k.size(2) == options.kv_heads &&
+                  k.size(3) == options.head_width,
+              "k is ", k.sizes(), ", expected [", q.size(0), ", M, ", options.kv_heads, ", ",
+              options.head_width, "]");
+  TORCH_CHECK(v.sizes() == k.sizes(), "v is ", v.sizes(), ", expected ", k.sizes(), " as k");
+  TORCH_CHECK(k.options().type_equal(q.options()) && v.options().type_equal(q.options()) &&
+                  k.device() == q.device() && v.device() == q.device(),
+              "q, k and v are ", q.toString(), ", ", k.toString(), " and ", v.toString(),
+              ", expected one type and device");
+}
+
+void check_rotary(const Rotary& rotary, const at::Tensor& q, const at::Tensor& k) {
+  const int64_t batch = q.size(0), queries = q.size(1), half = q.size(3) / 2;
+  TORCH_CHECK(q.size(3) % 2 == 0, "rotary positions need an even head width, got ", q.size(3));
+  TORCH_CHECK(k.size(1) == queries, "rotary positions need as many new keys as queries, got ",
+              k.size(1), " and ", queries);
+  for (const at::Tensor* table : {&rotary.cos, &rotary.sin}) {
+    const at::IntArrayRef sizes = table->sizes();
+    const std::vector<int64_t> shared{queries, half}, own{batch, queries, half};
+    TORCH_CHECK(sizes.equals(shared) || sizes.equals(own), "a rotary table is ", sizes,
+                ", expected ", shared, " or ", own);
+  }
+}
+
+void check_dropout(const WeightDropout& dropout, int64_t batch) {
+  TORCH_CHECK(dropout.p >= 0 && dropout.p < 1, "dropout.p is ", dropout.p, ", expected [0, 1)");
+  TORCH_CHECK(dropout.samples.defined() && dropout.samples.scalar_type() == at::kLong &&
+                  dropout.samples.dim() == 1 && dropout.samples.size(0) == batch,
+              "dropout.samples must be int64 [", batch, "]");
+}
+
+}  // namespace
+
+Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& given_k,
+           const at::Tensor& given_v, const Visibility& given_visibility,
+           const Rotary* given_rotary, const WeightDropout* given_dropout,
+           KeyValueCache* given_cache)
+    : q(given_q),
+      k(given_k),
+      v(given_v),
+      visibility(given_visibility),
+      rotary(given_rotary),
+      dropout(given_dropout != nullptr && given_dropout->p == 0 ? nullptr : given_dropout),
+      cache(given_cache) {
+  check_tensors(options, q, k, v);
+  if (rotary != nullptr) check_rotary(*rotary, q, k);
+  if (dropout != nullptr) check_dropout(*dropout, q.size(0));
+  TORCH_CHECK(dropout == nullptr || cache == nullptr,
+              "dropout and a key-value cache exclude each other");
+  fast = !options.reference && q.device().is_cpu() &&
+         (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
+}
+
+at::Tensor Call::map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const {
+  const at::Tensor same = w.to(x.scalar_type());
+  if (fast) return fast::map_queries(x, same, residual);
+  const at::Tensor mapped = reference::map_queries(x, same);
+  return residual ? x.add(mapped) : mapped;
+}
+
+at::Tensor Call::rotated(const at::Tensor& x) const {
+  if (rotary == nullptr) return x;
+  return fast ? fast::rotate(x, *rotary) : reference::rotate(x, *rotary);
+}
+
+at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
+                        const Lambdas& lambdas) const {
+  Maps maps;
+  maps.q = q_rotated;
+  maps.q_neg = q_neg_rotated;
+  maps.k = rotated(k);
+  maps.v = v;
+  if (cache != nullptr) {
+    append(*cache, maps.k, v);
+    maps.k = cache->k.narrow(1, 0, cache->length);
+    maps.v = cache->v.narrow(1, 0, cache->length);
+  }
+  if (q_neg_rotated.defined()) {
+    const int64_t heads = q.size(2);
+    for (const at::Tensor* lambda : {&lambdas.plus, &lambdas.minus}) {
+      TORCH_CHECK(lambda->dim() == 1 && (lambda->size(0) == 1 || lambda->size(0) == heads),
+                  "a lambda is ", lambda->sizes(), ", expected [1] or [", heads, "]");
+    }
+    maps.plus = lambdas.plus.to(q.options());
+    maps.minus = lambdas.minus.to(q.options());
+  }
+  maps.bounds = key_bounds(visibility, q.size(0), q.size(1), maps.k.size(1));
+  return fast ? fast::attend(maps, dropout) : reference::attend(maps, dropout).y.contiguous();
+}
+
+void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v) {
+  TORCH_CHECK(!c10::GradMode::is_enabled() || !(k.requires_grad() || v.requires_grad()),
+              "a key-value cache is for generation: run it without gradients");
+  const int64_t needed = cache.length + k.size(1);
+  const int64_t room = cache.k.defined() ? cache.k.size(1) : 0;
+  if (cache.k.defined()) {
+    TORCH_CHECK(cache.k.size(0) == k.size(0) && cache.k.size(2) == k.size(2) &&
+                    cache.k.size(3) == k.size(3),
+                "the cache holds keys ", cache.k.sizes(), ", the new ones are ", k.sizes());
+  }
+  if (needed > room) {
+    for (at::Tensor* held : {&cache.k, &cache.v}) {
+      const at::Tensor wider =
+          at::empty({k.size(0), std::max(needed, 2 * room), k.size(2), k.size(3)},
+                    k.options().requires_grad(false));
+      if (cache.length > 0) {
+        wider.narrow(1, 0, cache.length).copy_(held->narrow(1, 0, cache.length));
+      }
+      *held = wider;
+    }
+  }
+  cache.k.narrow(1, cache.length, k.size(1)).copy_(k);
+  cache.v.narrow(1, cache.length, v.size(1)).copy_(v);
+  cache.length = needed;
+}
+
+parallel::ParameterPtr declare_query_map(const Options& options, const std::string& prefix,
+                                         parallel::ParameterList& parameters) {
+  const double deviation = 1 / std::sqrt(static_cast<double>(options.head_width));
+  return parameters.add(prefix + "w_neg", {options.heads, options.head_width, options.head_width},
+                        parallel::Init::normal(deviation));
+}
+
+}  // namespace dagpam::attention

@@ -1,0 +1,54 @@
+// attention/variant.h: the steps that the variants have in common, each taken by the plain path or
+// by the fast one.
+//
+// Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "attention/attention.h"
+#include "attention/maps.h"
+
+namespace dagpam::attention {
+
+// What a variant's forward was called with, checked: throws c10::Error with the sizes where shapes,
+// types or devices do not fit each other.
+struct Call {
+  Call(const Options& options, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+       const Visibility& visibility, const Rotary* rotary, const WeightDropout* dropout,
+       KeyValueCache* cache);
+
+  // ReLU(x) W of each head of x [B, N, H, D], plus x itself if `residual`.
+  at::Tensor map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const;
+  // x at its positions; x itself without rotary positions.
+  at::Tensor rotated(const at::Tensor& x) const;
+  // The answer for `plus` and `minus` maps of rotated queries. Rotates the new keys and puts them
+  // behind the cached ones. q_neg and the lambdas are undefined for one map.
+  at::Tensor attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
+                    const Lambdas& lambdas) const;
+
+  const at::Tensor &q, &k, &v;
+  const Visibility& visibility;
+  const Rotary* rotary;
+  const WeightDropout* dropout;
+  KeyValueCache* cache;
+  bool fast;  // the CPU kernels serve this call
+};
+
+// Puts k and v [B, M, Hkv, D] behind what the cache holds; its room doubles when it is full.
+// Generation only: throws where a gradient would be needed.
+void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v);
+
+// One variant a file; all throw c10::Error for impossible options.
+std::unique_ptr<Attention> make_softmax(const Options& options);
+std::unique_ptr<Attention> make_softmax_wide(const Options& options, const std::string& prefix,
+                                             parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_dagpam(const Options& options, const std::string& prefix,
+                                       parallel::ParameterList& parameters,
+                                       std::function<Lambdas()> lambdas);
+
+// w_neg [H, D, D], which SOFTMAX_WIDE and DAGPAM both have.
+parallel::ParameterPtr declare_query_map(const Options& options, const std::string& prefix,
+                                         parallel::ParameterList& parameters);
+
+}  // namespace dagpam::attention
