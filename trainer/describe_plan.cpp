@@ -1,0 +1,69 @@
+// The text half of run_plan.h.
+#include <cstdio>
+#include <string>
+
+#include "configs/run_config.h"
+#include "trainer/run_plan.h"
+
+namespace dagpam::trainer {
+
+namespace {
+
+template <typename... Args>
+std::string line(const char* format, Args... args) {
+  char buffer[512];
+  std::snprintf(buffer, sizeof buffer, format, args...);
+  return std::string(buffer) + "\n";
+}
+
+double mib(double bytes) { return bytes / (1024.0 * 1024.0); }
+
+}  // namespace
+
+std::string describe(const RunPlan& plan) {
+  const configs::RunConfig& run = plan.config;
+  const configs::ModelConfig& m = run.model();
+  const ParameterCounts counts = count_parameters(run);
+  const MemoryPlan memory = plan_memory(run);
+  const double per_token = flops_per_token(run);
+  const auto name = [](const auto& text) { return text.c_str(); };
+  const std::string attention = configs::AttentionConfig::Kind_Name(run.attention().kind());
+  const std::string positions = configs::ModelConfig::Positions_Name(m.positions());
+  const std::string kind = configs::ModelConfig::Kind_Name(m.kind());
+  const std::string precision = configs::TrainConfig::Precision_Name(run.train().precision());
+  const std::string backend = configs::ParallelConfig::Backend_Name(run.parallel().backend());
+  const int64_t accumulation =
+      run.train().global_batch() / (plan.ranks * run.train().micro_batch());
+
+  std::string text;
+  text += line("run        %s, config %s", name(run.name()), configs::digest(run).c_str());
+  text += line(
+      "model      %s, %lld layers, width %lld, %lld heads (%lld key-value), context %lld, "
+      "vocabulary %lld, %s, positions %s, %s",
+      name(kind), (long long)m.layers(), (long long)m.width(), (long long)m.heads(),
+      (long long)m.kv_heads(), (long long)m.context(), (long long)m.vocab(), name(attention),
+      name(positions), name(precision));
+  text += line("parameters %lld (%lld in matrix products)", (long long)counts.all,
+               (long long)counts.in_matmuls);
+  text +=
+      line("grid       %d ranks: dp %d x tp 1, backend %s", plan.ranks, plan.ranks, name(backend));
+  text += line("batch      %lld sequences = %lld tokens a step; a rank: %lld micro-batches of %lld",
+               (long long)run.train().global_batch(), (long long)plan.tokens_per_step,
+               (long long)accumulation, (long long)run.train().micro_batch());
+  text += line("length     %lld steps = %.4g tokens = %.3g passes over %lld training tokens",
+               (long long)plan.steps,
+               static_cast<double>(plan.steps) * static_cast<double>(plan.tokens_per_step),
+               static_cast<double>(plan.steps) * static_cast<double>(plan.tokens_per_step) /
+                   static_cast<double>(plan.train_tokens),
+               (long long)plan.train_tokens);
+  text += line("work       %.4g floating-point operations a token, %.4g a step", per_token,
+               per_token * static_cast<double>(plan.tokens_per_step));
+  text += line(
+      "memory     a rank: parameters %.1f, gradients %.1f, optimizer %.1f, activations about "
+      "%.1f, together about %.1f MiB",
+      mib(memory.parameters), mib(memory.gradients), mib(memory.optimizer), mib(memory.activations),
+      mib(memory.total()));
+  return text;
+}
+
+}  // namespace dagpam::trainer

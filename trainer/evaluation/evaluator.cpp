@@ -1,0 +1,141 @@
+#include "trainer/evaluation/evaluator.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "trainer/telemetry/log.h"
+
+namespace dagpam::trainer {
+
+namespace {
+
+struct Window {
+  int64_t start = 0;       // of its first input
+  int64_t length = 0;      // inputs
+  int64_t score_from = 0;  // first target that counts, in [0, length)
+};
+
+// Window `index` of a split with `targets` = tokens - 1.
+Window window_at(int64_t index, int64_t targets, const EvaluationOptions& options) {
+  Window window;
+  window.start = index * options.stride;
+  window.length = std::min(options.context, targets - window.start);
+  window.score_from = index == 0 ? 0 : options.context - options.stride;
+  return window;
+}
+
+int64_t window_count(int64_t targets, const EvaluationOptions& options) {
+  if (targets <= options.context) return 1;
+  return 1 + (targets - options.context + options.stride - 1) / options.stride;
+}
+
+class Scorer {
+ public:
+  Scorer(const TransformerLm& model, const data::TokenDataset& data,
+         const EvaluationOptions& options)
+      : model_(model), data_(data), options_(options), starts_(data.document_starts()) {}
+
+  // Windows of equal length and score_from. Returns the sum of their nll in nats.
+  double score(const std::vector<Window>& windows) {
+    const auto rows = static_cast<int64_t>(windows.size());
+    const int64_t length = windows.front().length, from = windows.front().score_from;
+    tokens_.resize(static_cast<size_t>(rows * (length + 1)));
+    positions_.clear();
+    key_begin_.clear();
+    for (int64_t row = 0; row < rows; ++row) {
+      const Window& window = windows[static_cast<size_t>(row)];
+      const std::span<int64_t> out(tokens_.data() + row * (length + 1),
+                                   static_cast<size_t>(length + 1));
+      data_.read(window.start, out, model_.config().vocab());
+      mark_documents(window);
+    }
+    const at::Tensor all = at::from_blob(tokens_.data(), {rows, length + 1}, at::kLong);
+    ForwardInput input;
+    input.tokens = all.narrow(1, 0, length);  // [B, N]
+    if (options_.reset_positions) {
+      input.positions = at::from_blob(positions_.data(), {rows, length}, at::kLong);
+    }
+    if (options_.reset_attention) {
+      input.key_begin = at::from_blob(key_begin_.data(), {rows, length}, at::kInt);
+    }
+    const int64_t scored = length - from;
+    const at::Tensor hidden = model_.hidden(input).narrow(1, from, scored);  // [B, scored, C]
+    const at::Tensor logits = model_.logits(hidden).reshape({rows * scored, -1});
+    const at::Tensor targets = all.narrow(1, from + 1, scored).reshape({-1});
+    const at::Tensor nll = at::cross_entropy_loss(logits, targets, {}, at::Reduction::None);
+    return nll.sum(at::kDouble).item<double>();
+  }
+
+ private:
+  // Positions and first visible keys of a window's tokens, from the documents they stand in.
+  void mark_documents(const Window& window) {
+    if (!options_.reset_positions && !options_.reset_attention) return;
+    for (int64_t i = 0; i < window.length; ++i) {
+      const auto after = std::upper_bound(starts_.begin(), starts_.end(), window.start + i);
+      const int64_t begin = std::max<int64_t>(*(after - 1) - window.start, 0);
+      positions_.push_back(i - begin);
+      key_begin_.push_back(static_cast<int32_t>(begin));
+    }
+  }
+
+  const TransformerLm& model_;
+  const data::TokenDataset& data_;
+  const EvaluationOptions& options_;
+  std::span<const int64_t> starts_;
+  std::vector<int64_t> tokens_, positions_;
+  std::vector<int32_t> key_begin_;
+};
+
+}  // namespace
+
+double Evaluation::perplexity() const { return std::exp(nll); }
+
+Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
+                    const EvaluationOptions& options, parallel::Communicator& group) {
+  const at::NoGradGuard no_grad;
+  const int64_t targets = data.tokens() - 1;
+  TORCH_CHECK(targets >= 1, data.path(), ": ", data.tokens(), " tokens: nothing to predict");
+  TORCH_CHECK(options.stride >= 1 && options.stride <= options.context && options.batch >= 1,
+              "evaluation of stride ", options.stride, ", context ", options.context, ", batch ",
+              options.batch);
+  const int64_t windows = window_count(targets, options), ranks = group.size();
+  int64_t next = windows * group.rank() / ranks;
+  const int64_t first = next, end = windows * (group.rank() + 1) / ranks;
+
+  Scorer scorer(model, data, options);
+  at::Tensor sums = at::zeros({2}, at::kDouble);  // nll, tokens
+  auto* sum = sums.data_ptr<double>();
+  std::vector<Window> batch;
+  for (int64_t done = 0; next < end && (options.max_batches == 0 || done < options.max_batches);
+       ++done) {
+    batch.assign(1, window_at(next++, targets, options));
+    while (next < end && static_cast<int64_t>(batch.size()) < options.batch) {
+      const Window window = window_at(next, targets, options);
+      if (window.length != batch.front().length || window.score_from != batch.front().score_from) {
+        break;
+      }
+      batch.push_back(window);
+      ++next;
+    }
+    sum[0] += scorer.score(batch);
+    sum[1] += static_cast<double>(static_cast<int64_t>(batch.size()) *
+                                  (batch.front().length - batch.front().score_from));
+    if (options.progress) {
+      char line[64];
+      std::snprintf(line, sizeof line, "evaluating %3.0f %%",
+                    100.0 * static_cast<double>(next - first) / static_cast<double>(end - first));
+      show_progress(line);
+    }
+  }
+  group.all_reduce(sums);
+  return {static_cast<int64_t>(sum[1]), sum[0] / sum[1]};
+}
+
+}  // namespace dagpam::trainer

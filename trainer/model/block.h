@@ -1,0 +1,55 @@
+// trainer/model/block.h: one Transformer block: self-attention and MLP, each on a residual branch,
+// normed before (PRE: x + f(norm(x))) or after (POST: norm(x + f(x))).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "attention/attention.h"
+#include "configs/run.pb.h"
+#include "parallel/parameter.h"
+#include "parallel/random.h"
+#include "trainer/model/layers.h"
+#include "trainer/model/transformer_lm.h"
+
+namespace dagpam::trainer {
+
+// What the blocks of one forward pass share.
+struct BlockContext {
+  attention::Visibility visibility;
+  const attention::Rotary* rotary = nullptr;  // rows of the new tokens' positions
+  at::Tensor samples;                         // [B] int64
+  const DropoutStep* dropout = nullptr;
+};
+
+class Block {
+ public:
+  Block(const configs::ModelConfig& model, const attention::Options& attention, int64_t index,
+        parallel::ParameterList& parameters, std::function<attention::Lambdas()> lambdas);
+
+  // x [B, N, C] -> [B, N, C]. `cache` is this layer's, or nullptr.
+  at::Tensor forward(const at::Tensor& x, const BlockContext& context,
+                     attention::KeyValueCache* cache) const;
+
+ private:
+  at::Tensor attend(const at::Tensor& x, const BlockContext& context,
+                    attention::KeyValueCache* cache) const;
+  at::Tensor drop(const at::Tensor& x, const BlockContext& context,
+                  parallel::DropoutSite site) const;
+
+  int64_t index_, heads_, kv_heads_, head_width_;
+  double dropout_, attention_dropout_;
+  bool pre_norm_;
+  Norm attention_norm_;
+  Linear qkv_;  // rows by key-value head: its query heads, its key, its value
+  std::unique_ptr<attention::Attention> attention_;
+  Linear out_;
+  Norm mlp_norm_;
+  Mlp mlp_;
+};
+
+}  // namespace dagpam::trainer

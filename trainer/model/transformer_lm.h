@@ -1,0 +1,76 @@
+// trainer/model/transformer_lm.h: the decoder-only language model.
+//
+// Legend: B batch, N new tokens, T context, C width, H query heads, Hkv key-value heads, D = C / H,
+// V vocabulary, L layers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "attention/attention.h"
+#include "attention/lambdas.h"
+#include "configs/run.pb.h"
+#include "parallel/parameter.h"
+#include "trainer/model/layers.h"
+
+namespace dagpam::trainer {
+
+// What decides the dropout masks of one step.
+struct DropoutStep {
+  uint64_t seed = 0;
+  int64_t step = 0;
+};
+
+struct ForwardInput {
+  at::Tensor tokens;     // [B, N] int64
+  at::Tensor positions;  // [B, N] int64, or undefined: consecutive from the cache's length
+  at::Tensor key_begin;  // [B, N] int32, first visible key, or undefined: 0
+  at::Tensor samples;    // [B] int64, global sample index; read where dropout is on
+  const DropoutStep* dropout = nullptr;                     // none: evaluation
+  std::vector<attention::KeyValueCache>* caches = nullptr;  // one a layer: generation
+};
+
+class Block;
+
+class TransformerLm {
+ public:
+  // `model` and `attention` are complete (configs::with_defaults) and valid, model.vocab is set.
+  // Parameters are declared, not initialised: call parameters().initialise(seed), or load a
+  // checkpoint.
+  TransformerLm(const configs::ModelConfig& model, const configs::AttentionConfig& attention);
+  ~TransformerLm();
+  TransformerLm(const TransformerLm&) = delete;
+  TransformerLm& operator=(const TransformerLm&) = delete;
+
+  const parallel::ParameterList& parameters() const { return parameters_; }
+  const configs::ModelConfig& config() const { return model_; }
+
+  at::Tensor hidden(const ForwardInput& input) const;  // [B, N, C], after the final norm
+  at::Tensor logits(const at::Tensor& hidden) const;   // [B, N, C] -> [B, N, V]
+
+  // Sum over tokens of -log p(target), in nats: a scalar. targets [B, N] int64.
+  at::Tensor loss_sum(const ForwardInput& input, const at::Tensor& targets) const;
+
+  std::vector<attention::KeyValueCache> make_caches() const {
+    return std::vector<attention::KeyValueCache>(static_cast<size_t>(model_.layers()));
+  }
+
+ private:
+  at::Tensor embed(const ForwardInput& input, const at::Tensor& positions) const;
+
+  configs::ModelConfig model_;
+  parallel::ParameterList parameters_;
+  parallel::ParameterPtr token_embedding_;     // [V, C]
+  parallel::ParameterPtr position_embedding_;  // [T, C], LEARNED
+  at::Tensor sinusoids_;                       // [T, C], SINUSOIDAL
+  attention::Rotary rotary_;                   // [T, D / 2], ROTARY
+  std::unique_ptr<attention::LambdaBank> lambdas_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::unique_ptr<Norm> final_norm_;
+  std::unique_ptr<Linear> output_;  // untied
+};
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,146 @@
+#include "trainer/optim/optimizer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+namespace dagpam::trainer {
+
+namespace {
+
+using parallel::ParameterPtr;
+
+// Parameters that share a weight decay, as the fused kernels take them.
+struct Group {
+  double decay = 0;
+  std::vector<ParameterPtr> parameters;
+  std::vector<at::Tensor> values, first, second, steps;
+
+  std::vector<at::Tensor> gradients() const {
+    std::vector<at::Tensor> all;
+    all.reserve(values.size());
+    for (const at::Tensor& value : values) all.push_back(value.grad());
+    return all;
+  }
+};
+
+std::vector<Group> make_groups(const std::vector<ParameterPtr>& parameters, double decay) {
+  std::vector<Group> groups(2);
+  groups[0].decay = decay;
+  for (const ParameterPtr& parameter : parameters) {
+    Group& group = groups[parameter->decay ? 0 : 1];
+    group.parameters.push_back(parameter);
+    group.values.push_back(parameter->value);
+  }
+  std::erase_if(groups, [](const Group& group) { return group.parameters.empty(); });
+  return groups;
+}
+
+std::vector<at::Tensor> zeros_for(const Group& group) {
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& value : group.values) all.push_back(at::zeros_like(value.detach()));
+  return all;
+}
+
+void append_state(const char* kind, const Group& group, const std::vector<at::Tensor>& tensors,
+                  std::vector<StateTensor>& out) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    out.push_back({kind, group.parameters[i], tensors[i]});
+  }
+}
+
+class AdamW : public Optimizer {
+ public:
+  AdamW(const configs::OptimizerConfig& config, const std::vector<ParameterPtr>& parameters)
+      : config_(config), groups_(make_groups(parameters, config.weight_decay())) {
+    step_ = at::zeros({}, at::kFloat);
+    for (Group& group : groups_) {
+      group.first = zeros_for(group);
+      group.second = zeros_for(group);
+      group.steps.assign(group.values.size(), step_);
+    }
+  }
+
+  void step(double rate, const at::Tensor& divisor, const at::Tensor& found_inf) override {
+    const at::NoGradGuard no_grad;
+    step_.add_(1);
+    for (Group& group : groups_) {
+      at::_fused_adamw_(group.values, group.gradients(), group.first, group.second, {}, group.steps,
+                        rate, config_.betas(0), config_.betas(1), group.decay, config_.eps(),
+                        /*amsgrad=*/false, /*maximize=*/false, divisor, found_inf);
+    }
+  }
+
+  std::vector<StateTensor> state() const override {
+    std::vector<StateTensor> all;
+    for (const Group& group : groups_) {
+      append_state("exp_avg", group, group.first, all);
+      append_state("exp_avg_sq", group, group.second, all);
+    }
+    return all;
+  }
+
+  void set_steps(int64_t steps) override { step_.fill_(steps); }
+
+ private:
+  configs::OptimizerConfig config_;
+  std::vector<Group> groups_;
+  at::Tensor step_;  // shared by all parameters
+};
+
+class Sgd : public Optimizer {
+ public:
+  Sgd(const configs::OptimizerConfig& config, const std::vector<ParameterPtr>& parameters)
+      : config_(config), groups_(make_groups(parameters, config.weight_decay())) {
+    for (Group& group : groups_) {
+      if (config.momentum() != 0) group.first = zeros_for(group);
+    }
+  }
+
+  void step(double rate, const at::Tensor& divisor, const at::Tensor& found_inf) override {
+    const at::NoGradGuard no_grad;
+    for (Group& group : groups_) {
+      // A buffer of zeros makes the first step's buffer the gradient itself, as is_first_step
+      // would.
+      at::_fused_sgd_(group.values, group.gradients(), group.first, group.decay, config_.momentum(),
+                      rate, /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                      /*is_first_step=*/false, divisor, found_inf);
+    }
+  }
+
+  std::vector<StateTensor> state() const override {
+    std::vector<StateTensor> all;
+    for (const Group& group : groups_) append_state("momentum", group, group.first, all);
+    return all;
+  }
+
+  void set_steps(int64_t) override {}
+
+ private:
+  configs::OptimizerConfig config_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config,
+                                          const std::vector<ParameterPtr>& parameters) {
+  if (config.kind() == configs::OptimizerConfig::SGD) {
+    return std::make_unique<Sgd>(config, parameters);
+  }
+  return std::make_unique<AdamW>(config, parameters);
+}
+
+at::Tensor global_norm(const std::vector<at::Tensor>& flat) {
+  std::vector<at::Tensor> norms;
+  norms.reserve(flat.size());
+  for (const at::Tensor& part : flat) norms.push_back(at::linalg_vector_norm(part));
+  return norms.size() == 1 ? norms.front() : at::linalg_vector_norm(at::stack(norms));
+}
+
+}  // namespace dagpam::trainer

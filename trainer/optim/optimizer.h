@@ -1,0 +1,43 @@
+// trainer/optim/optimizer.h: AdamW and SGD, as LibTorch's fused kernels.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/run.pb.h"
+#include "parallel/parameter.h"
+
+namespace dagpam::trainer {
+
+// A tensor of optimizer state that belongs to a parameter, e.g. "exp_avg" of "norm.weight".
+struct StateTensor {
+  std::string kind;
+  parallel::ParameterPtr parameter;
+  at::Tensor value;  // shape of the parameter
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  // One update at this rate. Every gradient is divided by `divisor` (a scalar tensor) on the way;
+  // where `found_inf` (a scalar tensor, 0 or 1) is 1 nothing changes. No host wait.
+  virtual void step(double rate, const at::Tensor& divisor, const at::Tensor& found_inf) = 0;
+
+  // The state to save and load. Loading copies into `value`; then set_steps().
+  virtual std::vector<StateTensor> state() const = 0;
+  virtual void set_steps(int64_t steps) = 0;  // updates done so far
+};
+
+// AdamW (Loshchilov and Hutter 2019) or SGD with momentum. Only parameters marked `decay` are
+// decayed.
+std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config,
+                                          const std::vector<parallel::ParameterPtr>& parameters);
+
+// Euclidean norm over all tensors: a scalar tensor. `flat` as of parallel::GradientBuckets.
+at::Tensor global_norm(const std::vector<at::Tensor>& flat);
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,178 @@
+#include "trainer/run_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "configs/errors.h"
+#include "configs/run_config.h"
+#include "data/indexed_dataset.h"
+
+namespace dagpam::trainer {
+
+using configs::AttentionConfig;
+using configs::ModelConfig;
+using configs::RunConfig;
+
+namespace {
+
+void check_same_vocabulary(const data::Sidecar& first, const std::string& first_prefix,
+                           const std::string& prefix) {
+  const data::Sidecar other = data::read_sidecar(prefix);
+  if (other.tokenizer_digest == first.tokenizer_digest) return;
+  throw DataError(prefix + ".json: tokenizer " + other.tokenizer_digest + " differs from " +
+                  first.tokenizer_digest + " of " + first_prefix +
+                  ".json: prepare all data of a run with one tokenizer");
+}
+
+// Opens the split, so that a missing or damaged file is refused before the run starts.
+int64_t tokens_of(const std::string& prefix, const std::string& split) {
+  return data::open_dataset(data::split_path(prefix, split))->tokens();
+}
+
+int64_t steps_of(const configs::TrainConfig& train, int64_t context, int64_t samples_per_epoch) {
+  double steps = 0;
+  if (train.has_steps()) return train.steps();
+  const auto batch = static_cast<double>(train.global_batch());
+  if (train.has_tokens()) {
+    steps = static_cast<double>(train.tokens()) / (batch * static_cast<double>(context));
+  } else {
+    steps = train.epochs() * static_cast<double>(samples_per_epoch) / batch;
+  }
+  steps = std::max(1.0, std::ceil(steps));
+  if (steps > static_cast<double>(std::numeric_limits<int32_t>::max())) {
+    throw ConfigError("train: the length asked for is " + std::to_string(steps) +
+                      " steps, more than 2147483647: choose fewer tokens or epochs");
+  }
+  return static_cast<int64_t>(steps);
+}
+
+}  // namespace
+
+RunPlan plan_run(const RunConfig& config, int ranks) {
+  configs::validate(config);
+  RunPlan plan;
+  plan.ranks = ranks;
+  plan.config = configs::with_defaults(config);
+  RunConfig& run = plan.config;
+  run.mutable_train()->set_micro_batch(configs::micro_batch(run, ranks));
+
+  const std::string& first = run.data().train(0).prefix();
+  plan.data = data::read_sidecar(first);
+  int64_t samples = 0;
+  const int64_t context = run.model().context();
+  for (const configs::WeightedData& source : run.data().train()) {
+    check_same_vocabulary(plan.data, first, source.prefix());
+    const int64_t tokens = tokens_of(source.prefix(), "train");
+    if (tokens <= context) {
+      throw DataError(source.prefix() + ".train: " + std::to_string(tokens) +
+                      " tokens do not fill one sequence of model.context + 1 = " +
+                      std::to_string(context + 1) + ": shorten the context or add text");
+    }
+    plan.train_tokens += tokens;
+    samples += (tokens - 1) / context;
+  }
+  for (const auto& [prefix, split] :
+       {std::pair{run.data().valid(), "valid"}, std::pair{run.data().test(), "test"}}) {
+    if (prefix.empty()) continue;
+    check_same_vocabulary(plan.data, first, prefix);
+    if (tokens_of(prefix, split) < 2) {
+      throw DataError(prefix + "." + split + ": fewer than 2 tokens: nothing to evaluate");
+    }
+  }
+  if (!run.model().has_vocab()) {
+    run.mutable_model()->set_vocab(plan.data.vocab_size);
+  } else if (run.model().vocab() < plan.data.vocab_size) {
+    throw ConfigError("model.vocab: " + std::to_string(run.model().vocab()) +
+                      " is smaller than the data's vocabulary of " +
+                      std::to_string(plan.data.vocab_size) + " (" + first +
+                      ".json): leave it unset or raise it");
+  }
+  plan.steps = steps_of(run.train(), context, samples);
+  if (!run.schedule().has_decay_steps()) run.mutable_schedule()->set_decay_steps(plan.steps);
+  plan.tokens_per_step = run.train().global_batch() * context;
+  return plan;
+}
+
+data::BatchOptions batch_options(const RunPlan& plan, int rank) {
+  data::BatchOptions options;
+  options.seed = plan.config.train().seed();
+  options.context = plan.config.model().context();
+  options.global_batch = plan.config.train().global_batch();
+  options.micro_batch = plan.config.train().micro_batch();
+  options.vocab = plan.config.model().vocab();
+  options.rank = rank;
+  options.ranks = plan.ranks;
+  options.prefetch = plan.config.data().prefetch();
+  return options;
+}
+
+ParameterCounts count_parameters(const RunConfig& config) {
+  const ModelConfig& m = config.model();
+  const int64_t head = m.width() / m.heads(), bias = m.bias() ? 1 : 0;
+  const int64_t qkv_rows = (m.heads() + 2 * m.kv_heads()) * head;
+  const int64_t mlp_ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
+  const bool maps = config.attention().kind() != AttentionConfig::SOFTMAX;
+
+  const int64_t projections =
+      m.width() * (qkv_rows + m.width()) + (mlp_ins + 1) * m.width() * m.mlp_width();
+  const int64_t biases = bias * (qkv_rows + 2 * m.width() + mlp_ins * m.mlp_width());
+  const int64_t norm = m.width() * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
+  const int64_t map = maps ? m.heads() * head * head : 0;
+  int64_t lambdas = 0;
+  const auto& lambda = config.attention().lambda();
+  if (config.attention().kind() == AttentionConfig::DAGPAM &&
+      lambda.mode() == configs::LambdaConfig::TRAINED) {
+    lambdas = lambda.scope() == configs::LambdaConfig::MODEL   ? 2
+              : lambda.scope() == configs::LambdaConfig::LAYER ? 2 * m.layers()
+                                                               : 2 * m.layers() * m.heads();
+  }
+  const int64_t table = m.vocab() * m.width();
+  const int64_t final_norm = m.norm_position() == ModelConfig::PRE ? norm : 0;
+  const int64_t positions = m.positions() == ModelConfig::LEARNED ? m.context() * m.width() : 0;
+
+  ParameterCounts counts;
+  counts.in_matmuls = m.layers() * projections + table;
+  counts.all = m.layers() * (projections + biases + 2 * norm + map) + lambdas + final_norm +
+               positions + table * (m.tied_embeddings() ? 1 : 2);
+  return counts;
+}
+
+double flops_per_token(const RunConfig& config) {
+  const ModelConfig& m = config.model();
+  const auto kind = config.attention().kind();
+  const double layer_width = static_cast<double>(m.layers()) * static_cast<double>(m.width());
+  const double attention = kind == AttentionConfig::DAGPAM ? 10 : 6;
+  double flops = 6 * static_cast<double>(count_parameters(config).in_matmuls);
+  flops += attention * layer_width * static_cast<double>(m.context());
+  if (kind != AttentionConfig::SOFTMAX) {
+    flops += 6 * layer_width * static_cast<double>(m.width() / m.heads());
+  }
+  return flops;
+}
+
+MemoryPlan plan_memory(const RunConfig& config) {
+  const ModelConfig& m = config.model();
+  const bool two = config.optimizer().kind() == configs::OptimizerConfig::ADAMW;
+  const double states = two ? 2 : config.optimizer().momentum() != 0 ? 1 : 0;
+  const double bytes = 4.0 * static_cast<double>(count_parameters(config).all);
+  const auto width = static_cast<double>(m.width());
+  const auto hidden = static_cast<double>(m.mlp_width());
+  const double kv = 2 * static_cast<double>(m.kv_heads()) * width / static_cast<double>(m.heads());
+
+  // Numbers a token that stay until backward: norms' inputs and outputs 4C, q C, k and v, y C, the
+  // MLP's hidden layer before and after (SWIGLU: gate, its silu, up, their product); daGPAM also Q-
+  // and O-.
+  double layer = 6 * width + kv + (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
+  if (config.attention().kind() != AttentionConfig::SOFTMAX) layer += width;
+  if (config.attention().kind() == AttentionConfig::DAGPAM) layer += width;
+  // The logits, their log-softmax and its gradient live at the turn from forward to backward.
+  const double token =
+      static_cast<double>(m.layers()) * layer + 3 * width + 3 * static_cast<double>(m.vocab());
+  const double tokens = static_cast<double>(config.train().micro_batch() * m.context());
+
+  return {bytes, bytes, states * bytes, 4 * token * tokens};
+}
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,52 @@
+// trainer/run_plan.h: what a run will be, worked out from its config, its data and the number of
+// ranks before anything is written or computed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "configs/run.pb.h"
+#include "data/batch_source.h"
+#include "data/sidecar.h"
+
+namespace dagpam::trainer {
+
+struct RunPlan {
+  configs::RunConfig config;  // every field set, those too that data and ranks decide
+  data::Sidecar data;         // of the first training source (they share tokenizer and vocabulary)
+  int64_t steps = 0;          // of the whole run
+  int64_t tokens_per_step = 0;
+  int64_t train_tokens = 0;  // over all sources
+  int ranks = 1;
+};
+
+// Validates, fills in, opens every data set that the config names. Throws ConfigError or DataError.
+RunPlan plan_run(const configs::RunConfig& config, int ranks);
+
+// How rank `rank` of the plan's ranks takes its part of the data.
+data::BatchOptions batch_options(const RunPlan& plan, int rank);
+
+// Elements of all parameters, and of those that take part in matrix products (the output projection
+// too).
+struct ParameterCounts {
+  int64_t all = 0, in_matmuls = 0;
+};
+ParameterCounts count_parameters(const configs::RunConfig& config);
+
+// Floating point operations a token, forward and backward, causal, minimal algebra:
+// 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM, + 6 L C D for the
+// [H, D, D] maps (docs/performance.md derives it).
+double flops_per_token(const configs::RunConfig& config);
+
+// Bytes a rank holds: parameters, gradients, optimizer state, and activations saved for backward of
+// one micro-batch (an estimate, see docs/performance.md).
+struct MemoryPlan {
+  double parameters = 0, gradients = 0, optimizer = 0, activations = 0;
+  double total() const { return parameters + gradients + optimizer + activations; }
+};
+MemoryPlan plan_memory(const configs::RunConfig& config);
+
+// The lines that `train --dry-run` prints, and the head of a run's log.
+std::string describe(const RunPlan& plan);
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,226 @@
+#include "trainer/run_state.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+#include <span>
+#include <utility>
+
+#include "configs/errors.h"
+#include "configs/parse.h"
+#include "configs/run_config.h"
+#include "data/tokenizer.h"
+#include "trainer/checkpoint/catalog.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/reader.h"
+#include "trainer/checkpoint/writer.h"
+#include "trainer/telemetry/log.h"
+
+namespace dagpam::trainer {
+
+namespace {
+
+using checkpoint::Checkpoint;
+using checkpoint::posix_file_system;
+using checkpoint::TensorPiece;
+using parallel::ShardSpec;
+
+// A tensor of the run's state under its name in checkpoints.
+struct NamedTensor {
+  std::string name;
+  at::Tensor value;  // contiguous float32
+  const ShardSpec* shard;
+};
+
+std::vector<NamedTensor> parameters_of(const TransformerLm& model) {
+  std::vector<NamedTensor> all;
+  for (const auto& parameter : model.parameters().all()) {
+    all.push_back({parameter->name, parameter->value.detach(), &parameter->shard});
+  }
+  return all;
+}
+
+// "norm.weight" for the parameter, "optimizer.exp_avg.norm.weight" for what the optimizer keeps of
+// it.
+std::vector<NamedTensor> state_of(TrainingStep& step) {
+  std::vector<NamedTensor> all = parameters_of(step.model());
+  for (const StateTensor& state : step.optimizer().state()) {
+    all.push_back({"optimizer." + state.kind + "." + state.parameter->name, state.value,
+                   &state.parameter->shard});
+  }
+  return all;
+}
+
+std::span<std::byte> bytes_of(const at::Tensor& t) {
+  TORCH_CHECK(t.is_contiguous() && t.is_cpu() && t.scalar_type() == at::kFloat,
+              "checkpoints hold contiguous float32 tensors, got ", t.sizes());
+  return {static_cast<std::byte*>(t.data_ptr()), static_cast<size_t>(t.nbytes())};
+}
+
+// This rank's share of what every rank holds alike: tensors dealt out in turn.
+std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state, int rank, int ranks) {
+  std::vector<TensorPiece> pieces;
+  for (size_t i = 0; i < state.size(); ++i) {
+    if (static_cast<int>(i % static_cast<size_t>(ranks)) != rank) continue;
+    const NamedTensor& tensor = state[i];
+    pieces.push_back({tensor.name, "F32", tensor.shard->global_shape, tensor.shard->cut_dim,
+                      tensor.shard->offset, tensor.value.sizes().vec(), bytes_of(tensor.value)});
+  }
+  return pieces;
+}
+
+configs::Manifest base_manifest(const SaveRequest& request, const Progress& progress,
+                                const std::string& tokenizer_digest, const TrainingStep& step,
+                                int ranks) {
+  configs::Manifest manifest;
+  manifest.set_tokens_seen(progress.tokens);
+  manifest.set_seed(request.config->train().seed());
+  manifest.set_config_digest(configs::digest(*request.config));
+  manifest.set_tokenizer_digest(tokenizer_digest);
+  manifest.mutable_grid()->set_data(ranks);
+  manifest.mutable_grid()->set_tensor(1);
+  auto* position = manifest.mutable_position();
+  position->set_next_sample(progress.data.next_sample);
+  for (size_t i = 0; i < progress.data.digests.size(); ++i) {
+    auto* source = position->add_sources();
+    source->set_digest(progress.data.digests[i]);
+    source->set_drawn(progress.data.drawn[i]);
+  }
+  manifest.mutable_schedule()->set_decay_steps(request.config->schedule().decay_steps());
+  manifest.mutable_schedule()->set_lr(step.rate(std::max<int64_t>(progress.step - 1, 0)));
+  manifest.set_loss(request.loss);
+  return manifest;
+}
+
+configs::RunConfig config_of(const Checkpoint& saved) {
+  configs::RunConfig config;
+  configs::Written written;
+  configs::parse_text(saved.read_copy(checkpoint::kConfigName),
+                      {saved.path() + "/" + checkpoint::kConfigName, ""}, config, written);
+  return config;
+}
+
+// Refuses fields that differ and may not.
+void check_config(configs::RunConfig saved, const configs::RunConfig& now,
+                  const std::vector<std::string>& allow_change, const std::string& folder) {
+  if (saved.data().train_size() == now.data().train_size()) {
+    for (int i = 0; i < now.data().train_size(); ++i) {
+      saved.mutable_data()->mutable_train(i)->set_weight(now.data().train(i).weight());
+    }
+  }
+  const auto may_change = [&](const std::string& field) {
+    for (const char* group : {"parallel.", "log.", "checkpoint."}) {
+      if (field.rfind(group, 0) == 0) return true;
+    }
+    for (const char* free : {"train.steps", "train.tokens", "train.epochs", "train.micro_batch"}) {
+      if (field == free) return true;
+    }
+    return std::find(allow_change.begin(), allow_change.end(), field) != allow_change.end();
+  };
+  std::string changed;
+  for (const std::string& field : configs::differing_fields(saved, now)) {
+    if (!may_change(field)) changed += (changed.empty() ? "" : ", ") + field;
+  }
+  if (changed.empty()) return;
+  throw ConfigError("--resume: " + changed + ": differs from the config of " + folder +
+                    ": keep it as it was, or give --allow-change " +
+                    changed.substr(0, changed.find(',')));
+}
+
+void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors) {
+  const at::NoGradGuard no_grad;
+  for (const NamedTensor& tensor : tensors) {
+    const auto* stored = saved.find(tensor.name);
+    if (!stored) {
+      throw CheckpointError(saved.path() + ": holds no tensor " + tensor.name +
+                            ": it was saved from another model");
+    }
+    const std::vector<int64_t> shape(stored->shape().begin(), stored->shape().end());
+    if (shape != tensor.shard->global_shape || stored->dtype() != "F32") {
+      throw CheckpointError(saved.path() + ": " + tensor.name + " has another shape or type (" +
+                            stored->dtype() +
+                            ") than the model expects: it was saved from another model");
+    }
+    const int dim = tensor.shard->cut_dim;
+    saved.read_tensor(tensor.name,
+                      {dim, tensor.shard->offset, dim < 0 ? 0 : tensor.value.size(dim)},
+                      bytes_of(tensor.value));
+  }
+}
+
+}  // namespace
+
+std::string new_run_id(parallel::Communicator& group) {
+  std::random_device entropy;
+  char id[33];
+  std::snprintf(id, sizeof id, "%08x%08x%08x%08x", entropy(), entropy(), entropy(), entropy());
+  return group.all_gather_bytes(id).front();
+}
+
+void save_run(const SaveRequest& request, const Progress& progress, TrainingStep& step,
+              parallel::Communicator& group) {
+  auto& fs = posix_file_system();
+  const int rank = group.rank(), ranks = group.size();
+  checkpoint::CheckpointWriter writer(
+      fs, {request.checkpoints, progress.step, progress.run_id, request.lease});
+  const auto records = group.all_gather_bytes(
+      writer.write_shard(rank, ranks, pieces_of(state_of(step), rank, ranks)));
+  if (rank == 0) {
+    const std::string digest = data::tokenizer_from_json(request.tokenizer_json)->digest();
+    writer.commit(base_manifest(request, progress, digest, step, ranks), records,
+                  {{checkpoint::kConfigName, configs::print(*request.config)},
+                   {checkpoint::kTokenizerName, request.tokenizer_json}},
+                  request.before_commit);
+    const auto& retention = request.config->checkpoint();
+    checkpoint::prune(fs, request.checkpoints, {retention.keep(), retention.keep_every()},
+                      request.lease);
+  }
+  group.barrier();
+}
+
+std::string find_resume_point(const std::string& run_dir, const std::string& resume,
+                              parallel::Communicator& group) {
+  std::string path;
+  if (group.rank() == 0) {
+    const auto resolved = checkpoint::resolve(posix_file_system(), run_dir, resume);
+    for (const std::string& why : resolved.skipped) log_warning("--resume " + resume + ": " + why);
+    path = resolved.path;
+  }
+  return group.all_gather_bytes(path).front();
+}
+
+Progress load_run(const std::string& folder, const configs::RunConfig& config,
+                  const std::vector<std::string>& allow_change, TrainingStep& step) {
+  const auto saved = checkpoint::open_checkpoint(posix_file_system(), folder);
+  check_config(config_of(*saved), config, allow_change, folder);
+  read_into(*saved, state_of(step));
+  const configs::Manifest& manifest = saved->manifest();
+  step.optimizer().set_steps(manifest.step());
+  Progress progress;
+  progress.run_id = manifest.run_id();
+  progress.step = manifest.step();
+  progress.tokens = manifest.tokens_seen();
+  progress.data.next_sample = manifest.position().next_sample();
+  for (const auto& source : manifest.position().sources()) {
+    progress.data.digests.push_back(source.digest());
+    progress.data.drawn.push_back(source.drawn());
+  }
+  return progress;
+}
+
+void load_parameters(const std::string& folder, const TransformerLm& model) {
+  auto& fs = posix_file_system();
+  const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
+  read_into(*saved, parameters_of(model));
+}
+
+SavedConfig read_saved_config(const std::string& folder) {
+  auto& fs = posix_file_system();
+  const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
+  return {config_of(*saved), saved->read_copy(checkpoint::kTokenizerName),
+          saved->manifest().step()};
+}
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,56 @@
+// trainer/telemetry/metrics.h: metrics.jsonl, the truth about a run for tests and plots.
+// Torch-free.
+//
+// One JSON object a line: {"step","tokens","loss","lr","grad_norm","tokens_per_s","step_ms","mfu",
+// "memory_gib","skipped"} for each log interval, {"step","split","nll","ppl"} for evaluations. A
+// thread of its own writes them, so the step never waits for the disk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace dagpam::trainer {
+
+struct StepMetrics {
+  int64_t step = 0;    // steps done
+  int64_t tokens = 0;  // trained on so far, over all ranks
+  double loss = 0;     // nats a token, mean since the last line
+  double lr = 0;
+  double grad_norm = 0;  // before clipping, of the last step
+  double tokens_per_s = 0;
+  double step_ms = 0;         // mean since the last line
+  std::optional<double> mfu;  // share of the device's peak rate; where that is known
+  double memory_gib = 0;      // largest resident size of rank 0's process
+  int64_t skipped = 0;        // steps whose update was left out
+};
+
+struct EvaluationMetrics {
+  int64_t step = 0;
+  std::string split;
+  double nll = 0, ppl = 0;  // nats a token, exp(nll)
+};
+
+class MetricsWriter {
+ public:
+  // Appends to `path`. Throws IoError naming path and reason.
+  explicit MetricsWriter(const std::string& path);
+  ~MetricsWriter();  // writes what is queued; a failure is then only logged
+  MetricsWriter(const MetricsWriter&) = delete;
+  MetricsWriter& operator=(const MetricsWriter&) = delete;
+
+  void add(const StepMetrics& metrics);
+  void add(const EvaluationMetrics& metrics);
+  void flush();  // returns when all is on disk; throws IoError of an earlier write too
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Drops the lines after `step` (a run that resumes there will write them again). No file: nothing
+// to do.
+void truncate_metrics(const std::string& path, int64_t step);
+
+}  // namespace dagpam::trainer

@@ -1,0 +1,89 @@
+#include "trainer/training_step.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/clamp_min.h>
+#include <ATen/ops/div.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include <utility>
+
+namespace dagpam::trainer {
+
+namespace {
+
+constexpr double kBytesPerMib = 1024.0 * 1024.0;
+
+template <typename T>
+at::Tensor view_of(const std::vector<T>& values, std::vector<int64_t> shape) {
+  if (values.empty()) return {};
+  // Nothing writes through these views: they are inputs of the forward pass alone.
+  return at::from_blob(const_cast<T*>(values.data()), shape, c10::CppTypeToScalarType<T>::value);
+}
+
+}  // namespace
+
+std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch) {
+  const std::vector<int64_t> shape{batch.rows, batch.context};
+  ForwardInput input;
+  input.tokens = view_of(batch.inputs, shape);        // [B, T]
+  input.positions = view_of(batch.positions, shape);  // [B, T] or undefined
+  input.key_begin = view_of(batch.key_begin, shape);  // [B, T] or undefined
+  input.samples = view_of(batch.samples, {batch.rows});
+  return {std::move(input), view_of(batch.targets, shape)};
+}
+
+TrainingStep::TrainingStep(const configs::RunConfig& config, parallel::Communicator& data_parallel)
+    : config_(config),
+      model_(std::make_unique<TransformerLm>(config.model(), config.attention())),
+      schedule_(config.schedule(), config.optimizer().lr()),
+      micro_batches_(config.train().global_batch() /
+                     (data_parallel.size() * config.train().micro_batch())),
+      norm_(at::zeros({}, at::kFloat)),
+      skipped_(at::zeros({}, at::kFloat)),
+      one_(at::ones({}, at::kFloat)) {
+  // Refuses operators that have no repeatable form; what an operator leaves unwritten is not its
+  // concern.
+  at::globalContext().setDeterministicAlgorithms(config.train().deterministic(),
+                                                 /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+  const auto& parameters = model_->parameters();
+  parameters.initialise(config.train().seed());
+  buckets_ = std::make_unique<parallel::GradientBuckets>(
+      parameters.all(), data_parallel,
+      static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib));
+  optimizer_ = make_optimizer(config.optimizer(), parameters.all());
+}
+
+at::Tensor TrainingStep::compute_gradients(int64_t step,
+                                           const std::function<const data::Batch&()>& next) {
+  const DropoutStep dropout{config_.train().seed(), step};
+  const double global_tokens =
+      static_cast<double>(config_.train().global_batch() * config_.model().context());
+  at::Tensor loss = at::zeros({}, at::kFloat);
+  buckets_->begin_step();
+  for (int64_t i = 0; i < micro_batches_; ++i) {
+    auto [input, targets] = to_tensors(next());
+    input.dropout = &dropout;
+    const at::Tensor part = at::mul(model_->loss_sum(input, targets), 1 / global_tokens);
+    if (i + 1 == micro_batches_) buckets_->reduce_from_now_on();
+    part.backward();
+    loss.add_(part.detach());
+  }
+  buckets_->finish_step();
+  norm_ = global_norm(buckets_->flat());
+  return loss;
+}
+
+void TrainingStep::update(int64_t step) {
+  const double clip = config_.optimizer().clip_norm();
+  const at::Tensor found_inf = at::isfinite(norm_).logical_not().to(at::kFloat);
+  const at::Tensor divisor = clip > 0 ? at::clamp_min(at::div(norm_, clip), 1) : one_;
+  optimizer_->step(schedule_.rate(step), divisor, found_inf);
+  skipped_.add_(found_inf);
+}
+
+}  // namespace dagpam::trainer

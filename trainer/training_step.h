@@ -1,0 +1,59 @@
+// trainer/training_step.h: model, gradients and optimizer of one rank, and one optimizer step over
+// them.
+//
+// The loop (trainer.h), `dagpam check` and `dagpam bench step` all run this.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "configs/run.pb.h"
+#include "data/batch_source.h"
+#include "parallel/communicator.h"
+#include "parallel/gradient_buckets.h"
+#include "trainer/model/transformer_lm.h"
+#include "trainer/optim/optimizer.h"
+#include "trainer/optim/schedule.h"
+
+namespace dagpam::trainer {
+
+class TrainingStep {
+ public:
+  // `config` is resolved (run_plan.h). The communicator is the data-parallel group and must outlive
+  // this. Parameters are initialised from train.seed.
+  TrainingStep(const configs::RunConfig& config, parallel::Communicator& data_parallel);
+
+  // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
+  // for each accumulation. Afterwards every .grad is the gradient of the mean loss a token of the
+  // global batch. All ranks call. Returns this rank's share of that mean loss: a float32 scalar,
+  // not yet summed over ranks.
+  at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
+
+  // Clips and updates. Leaves everything unchanged where the norm is not finite, and counts that.
+  void update(int64_t step);
+
+  TransformerLm& model() { return *model_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  double rate(int64_t step) const { return schedule_.rate(step); }
+  const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
+  const at::Tensor& skipped() const { return skipped_; }  // steps without an update so far, scalar
+  int64_t micro_batches() const { return micro_batches_; }  // a rank and step
+
+ private:
+  configs::RunConfig config_;
+  std::unique_ptr<TransformerLm> model_;
+  std::unique_ptr<parallel::GradientBuckets> buckets_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Schedule schedule_;
+  int64_t micro_batches_;
+  at::Tensor norm_, skipped_, one_;
+};
+
+// Views of a batch as the model takes it; they stay good as long as the batch. The second is the
+// targets.
+std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch);
+
+}  // namespace dagpam::trainer
