@@ -1,0 +1,85 @@
+#include "launch/bench/bench_step.h"
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "data/batch_source.h"
+#include "launch/bench/peer.h"
+#include "launch/bench/row.h"
+#include "trainer/run_plan.h"
+#include "trainer/telemetry/console.h"
+#include "trainer/training_step.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Stepper {
+ public:
+  Stepper(const trainer::RunPlan& plan, parallel::Communicator& world)
+      : step_(plan.config, world),
+        batches_(data::open_batches(plan.config.data(), trainer::batch_options(plan, world.rank()),
+                                    {})) {}
+
+  // Median milliseconds of `count` steps.
+  double run(int64_t count) {
+    std::vector<double> times;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto start = Clock::now();
+      step_.compute_gradients(done_, [&]() -> const data::Batch& { return batches_->next(); });
+      step_.update(done_++);
+      times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    }
+    return median(times);
+  }
+
+ private:
+  trainer::TrainingStep step_;
+  std::unique_ptr<data::BatchSource> batches_;
+  int64_t done_ = 0;
+};
+
+}  // namespace
+
+void bench_step(const StepBenchOptions& options, parallel::Communicator& world) {
+  const trainer::RunPlan plan = trainer::plan_run(options.config, world.size());
+  Stepper stepper(plan, world);
+  std::unique_ptr<Peer> peer;
+  if (!options.peer.empty() && world.rank() == 0) peer = std::make_unique<Peer>(options.peer);
+  stepper.run(5);  // warms caches and allocator
+  std::vector<double> ours, theirs;
+  double peer_memory = 0;
+  for (int64_t round = 0; round < options.rounds; ++round) {
+    world.barrier();
+    ours.push_back(stepper.run(options.steps));
+    if (!peer) continue;
+    const PeerTiming timing = peer->run(options.steps);
+    theirs.push_back(timing.step_ms);
+    peer_memory = timing.peak_memory;
+  }
+  if (world.rank() != 0) return;
+  const auto& model = plan.config.model();
+  BenchRow row;
+  row.name = "step";
+  row.shape = std::to_string(model.layers()) + " layers, width " + std::to_string(model.width()) +
+              ", " + std::to_string(plan.config.train().global_batch()) + " x " +
+              std::to_string(model.context());
+  row.kernel = configs::AttentionConfig::Kind_Name(plan.config.attention().kind());
+  row.ranks = world.size();
+  row.ours_ms = median(ours);
+  row.spread = spread(ours);
+  row.per_second = static_cast<double>(plan.tokens_per_step) / row.ours_ms * 1e3;
+  row.unit = "tokens";
+  row.memory_mib = 1024 * trainer::peak_memory_gib();
+  if (peer) {
+    row.peer = peer->name();
+    row.peer_ms = median(theirs);
+    row.peer_memory_mib = peer_memory / (1024.0 * 1024.0);
+  }
+  print_row(row, options.json);
+}
+
+}  // namespace dagpam::launch

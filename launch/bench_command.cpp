@@ -1,0 +1,71 @@
+// `dagpam bench`: the numbers in docs/performance.md.
+#include "configs/run_config.h"
+#include "launch/bench/bench_data.h"
+#include "launch/bench/bench_step.h"
+#include "launch/program.h"
+#include "parallel/communicator.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+struct Arguments {
+  ConfigArguments config;
+  StepBenchOptions step;
+  DataBenchOptions data;
+};
+
+constexpr const char* kPeerHelp =
+    "Shell command that times the same work in turn with us (see tests/peers, --interactive)";
+
+void add_step(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Program& program) {
+  CLI::App* command =
+      bench.add_subcommand("step", "Time of a training step: forward, backward, clip, update");
+  StepBenchOptions& options = arguments->step;
+  arguments->config.add_to(*command);
+  command->add_option("--steps", options.steps, "Steps a round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--peer", options.peer, kPeerHelp)->type_name("COMMAND");
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments, &program] {
+    StepBenchOptions& step = arguments->step;
+    step.config = configs::load(arguments->config.files, arguments->config.overrides);
+    bench_step(step, program.world(step.config.parallel().timeout_s()));
+  });
+}
+
+void add_data(CLI::App& bench, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = bench.add_subcommand("data", "Speed of the loader and of a tokenizer");
+  DataBenchOptions& options = arguments->data;
+  command->add_option("--data", options.prefix, "Data set for the loader")->type_name("PREFIX");
+  command->add_option("--context", options.context, "Tokens a sequence")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--batch", options.batch, "Sequences a batch")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--text", options.text, "Text for the tokenizer")->type_name("FILE");
+  command->add_option("--tokenizer", options.tokenizer, "As in `data prepare`")->type_name("T");
+  command->add_option("--peer", options.peer, kPeerHelp)->type_name("COMMAND");
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments] { bench_data(arguments->data); });
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Program& program) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* bench = app.add_subcommand("bench", "Measure speed, beside a peer in the same run");
+  bench->require_subcommand(1);
+  add_step(*bench, arguments, program);
+  add_data(*bench, arguments);
+}
+
+}  // namespace dagpam::launch

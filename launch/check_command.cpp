@@ -1,0 +1,62 @@
+// `dagpam check`: does the parallel layout change the maths of this config?
+#include <cstdio>
+
+#include "configs/run_config.h"
+#include "launch/program.h"
+#include "parallel/communicator.h"
+#include "trainer/layout_check.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+struct Arguments {
+  ConfigArguments config;
+  trainer::LayoutCheckOptions options;
+};
+
+void print_row(const char* what, const trainer::Difference& worst) {
+  std::printf("  %-10s worst %.3g of what is allowed (differs by %.3g", what, worst.ratio,
+              worst.difference);
+  if (worst.step > 0) std::printf(" at step %lld", static_cast<long long>(worst.step));
+  if (!worst.parameter.empty()) std::printf(" in %s", worst.parameter.c_str());
+  std::printf(")\n");
+}
+
+void run(const Arguments& arguments, Program& program) {
+  const auto config = configs::load(arguments.config.files, arguments.config.overrides);
+  configs::validate(config);
+  parallel::Communicator& world = program.world(config.parallel().timeout_s());
+  const auto results = trainer::check_layouts(config, arguments.options, world);
+  for (const trainer::LayoutResult& result : results) {
+    if (!result.agrees()) program.exit_code = ExitCode::kDifferent;
+    if (world.rank() != 0) continue;
+    std::printf("%s against one rank, %lld steps: %s\n", result.layout.c_str(),
+                static_cast<long long>(arguments.options.steps),
+                result.agrees() ? "agree" : ("DIFFER, first " + result.first).c_str());
+    print_row("loss", result.loss);
+    print_row("gradients", result.gradient);
+    print_row("parameters", result.parameter);
+  }
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, Program& program) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "check",
+      "Train a few steps under each layout and under one rank; exit 0 only if all agree, else 1");
+  arguments->config.add_to(*command);
+  command
+      ->add_option("--layouts", arguments->options.layouts,
+                   "Layouts, e.g. dp2,dp4; default: all ranks")
+      ->delimiter(',')
+      ->type_name("dpN");
+  command->add_option("--steps", arguments->options.steps, "Steps to train")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->callback([arguments, &program] { run(*arguments, program); });
+}
+
+}  // namespace dagpam::launch

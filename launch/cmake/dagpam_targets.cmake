@@ -1,0 +1,45 @@
+# dagpam_library(NAME SOURCES... [PUBLIC libs...] [PRIVATE libs...]): one static library per folder.
+function(dagpam_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(dagpam_${name} STATIC ${arg_SOURCES})
+  add_library(dagpam::${name} ALIAS dagpam_${name})
+  target_include_directories(dagpam_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+  target_link_libraries(dagpam_${name} PUBLIC ${arg_PUBLIC} PRIVATE dagpam::warnings ${arg_PRIVATE})
+endfunction()
+
+# dagpam_test(folder/name LIBS... [LABELS ...]): tests/folder/name_test.cpp, one CTest entry per test case.
+function(dagpam_test path)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LIBS;LABELS" ${ARGN})
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  string(REPLACE "/" "_" target ${path}_test)
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}_test.cpp)
+  target_link_libraries(${target} PRIVATE dagpam::warnings ${arg_LIBS} GTest::gtest_main)
+  target_compile_definitions(${target} PRIVATE DAGPAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${path} COMMAND ${target})
+  set_tests_properties(${path} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}
+    ENVIRONMENT "OMP_NUM_THREADS=1" SKIP_REGULAR_EXPRESSION "SKIPPED WHOLE")
+endfunction()
+
+# dagpam_mpi_test(folder/name NP 2 4 LIBS...): the same binary under mpirun, one CTest entry a size.
+# The test source has a main() of its own that opens a parallel::Session.
+function(dagpam_mpi_test path)
+  cmake_parse_arguments(arg "" "TIMEOUT" "NP;LIBS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  string(REPLACE "/" "_" target ${path}_test)
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${path}_test.cpp)
+  target_link_libraries(${target} PRIVATE dagpam::warnings ${arg_LIBS} GTest::gtest)
+  target_compile_definitions(${target} PRIVATE DAGPAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  foreach(np IN LISTS arg_NP)
+    add_test(NAME ${path}_np${np}
+      COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe -n ${np} $<TARGET_FILE:${target}>)
+    set_tests_properties(${path}_np${np} PROPERTIES LABELS mpi TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
+      ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+  endforeach()
+endfunction()

@@ -1,0 +1,45 @@
+# LibTorch from the pinned Python wheel, as imported targets of our own.
+#
+# find_package(Torch) of that wheel stops on a machine without a CUDA Toolkit, although the CPU libraries
+# link and run there; so the libraries are named here. The wheel's include folder also carries fmt and
+# google/protobuf headers of other versions than the system's: a folder of symbolic links to the system's,
+# searched first, keeps spdlog and the generated .pb.h files working in files that include LibTorch.
+#
+# Gives: dagpam::torch
+set(DAGPAM_LIBTORCH "" CACHE PATH "The wheel's torch/ folder (default: the one launch/setup put in .deps)")
+if(NOT DAGPAM_LIBTORCH)
+  file(GLOB dagpam_wheels ${PROJECT_SOURCE_DIR}/.deps/libtorch/lib/python3*/site-packages/torch)
+  list(APPEND dagpam_wheels "")
+  list(GET dagpam_wheels 0 DAGPAM_LIBTORCH)
+endif()
+if(NOT EXISTS "${DAGPAM_LIBTORCH}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "LibTorch not found in '${DAGPAM_LIBTORCH}': run ./launch/setup, or set DAGPAM_LIBTORCH")
+endif()
+
+set(dagpam_shadow ${PROJECT_BINARY_DIR}/system_headers)
+file(MAKE_DIRECTORY ${dagpam_shadow})
+foreach(name IN ITEMS google fmt spdlog)
+  file(CREATE_LINK /usr/include/${name} ${dagpam_shadow}/${name} SYMBOLIC)
+endforeach()
+
+get_filename_component(dagpam_site_packages ${DAGPAM_LIBTORCH} DIRECTORY)
+file(GLOB dagpam_cuda_folders LIST_DIRECTORIES true ${dagpam_site_packages}/nvidia/*/lib)
+
+add_library(dagpam_torch INTERFACE)
+add_library(dagpam::torch ALIAS dagpam_torch)
+target_include_directories(dagpam_torch SYSTEM INTERFACE
+  ${dagpam_shadow} ${DAGPAM_LIBTORCH}/include ${DAGPAM_LIBTORCH}/include/torch/csrc/api/include)
+target_link_directories(dagpam_torch INTERFACE ${DAGPAM_LIBTORCH}/lib)
+# allow-shlib-undefined: libtorch_cpu names libcudart and libcupti, found at run time through rpath.
+target_link_options(dagpam_torch INTERFACE
+  -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,${DAGPAM_LIBTORCH}/lib)
+foreach(folder IN LISTS dagpam_cuda_folders)
+  target_link_options(dagpam_torch INTERFACE -Wl,-rpath,${folder} -Wl,-rpath-link,${folder})
+endforeach()
+if(DAGPAM_CUDA)
+  # Nothing names a symbol of libtorch_cuda: it registers its kernels when it is loaded.
+  target_link_libraries(dagpam_torch INTERFACE
+    -Wl,--no-as-needed torch torch_cuda -Wl,--as-needed torch_cpu c10_cuda c10)
+else()
+  target_link_libraries(dagpam_torch INTERFACE torch_cpu c10)
+endif()

@@ -1,0 +1,19 @@
+# Compiler cache, linker, warnings and sanitizers for the project's own targets.
+find_program(DAGPAM_CCACHE ccache)
+if(DAGPAM_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${DAGPAM_CCACHE})
+endif()
+
+find_program(DAGPAM_MOLD mold)
+if(DAGPAM_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+if(DAGPAM_SANITIZE)
+  add_compile_options(-fsanitize=${DAGPAM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${DAGPAM_SANITIZE})
+endif()
+
+add_library(dagpam_warnings INTERFACE)
+add_library(dagpam::warnings ALIAS dagpam_warnings)
+target_compile_options(dagpam_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion -Werror)

@@ -1,0 +1,146 @@
+// `dagpam data`: text to token files, and what is in them.
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "data/encode_stream.h"
+#include "data/ngram.h"
+#include "data/prepare.h"
+#include "data/tokenizer.h"
+#include "data/verify.h"
+#include "launch/program.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+struct Arguments {
+  data::PrepareOptions prepare;
+  std::string prefix, split = "valid", tokenizer;
+  std::vector<int> orders{3, 5};
+  bool json = false;
+};
+
+void prepare(const Arguments& arguments) {
+  const data::Sidecar made = data::prepare(arguments.prepare);
+  std::printf("%s: vocabulary %lld, tokenizer %s\n", arguments.prepare.out.c_str(),
+              static_cast<long long>(made.vocab_size), made.tokenizer_digest.c_str());
+  for (const data::SplitFields& split : data::kSplits) {
+    if (made.*split.tokens < 0) continue;
+    std::printf("  %-5s %12lld tokens %12lld characters %12lld bytes\n", split.name,
+                static_cast<long long>(made.*split.tokens),
+                static_cast<long long>(made.*split.characters),
+                static_cast<long long>(made.*split.bytes));
+  }
+}
+
+void print_report(const data::DatasetReport& report, bool verified) {
+  if (report.sidecar) {
+    std::printf("%s: vocabulary %lld, tokenizer %s\n", report.prefix.c_str(),
+                static_cast<long long>(report.sidecar->vocab_size),
+                report.sidecar->tokenizer_digest.c_str());
+  }
+  for (const data::SplitReport& split : report.splits) {
+    std::printf("  %-5s %12lld tokens %8lld documents %8lld sequences %4s  digest %s",
+                split.name.c_str(), static_cast<long long>(split.tokens),
+                static_cast<long long>(split.documents), static_cast<long long>(split.sequences),
+                split.token_type.c_str(), split.digest.c_str());
+    if (verified) std::printf("  %s", split.problem.empty() ? "good" : "BAD");
+    std::printf("\n");
+  }
+}
+
+void verify(const Arguments& arguments) {
+  const data::DatasetReport report = data::verify_dataset(arguments.prefix);
+  print_report(report, true);
+  for (const data::SplitReport& split : report.splits) {
+    if (!split.problem.empty()) throw DataError(split.problem);
+  }
+}
+
+void ngram(const Arguments& arguments) {
+  for (const int order : arguments.orders) {
+    const data::NgramResult result = data::ngram_baseline(arguments.prefix, order, arguments.split);
+    if (arguments.json) {
+      const nlohmann::ordered_json row{{"order", result.order},
+                                       {"tokens", result.tokens},
+                                       {"nll", result.nll},
+                                       {"bpc", result.bits_per_character}};
+      std::printf("%s\n", row.dump().c_str());
+    } else {
+      std::printf(
+          "%d-gram, interpolated Kneser-Ney: tokens %lld  nll %.5f nats  bits per character %.4f\n",
+          result.order, static_cast<long long>(result.tokens), result.nll,
+          result.bits_per_character);
+    }
+  }
+}
+
+void encode(const Arguments& arguments) {
+  const auto tokenizer = data::make_tokenizer(arguments.tokenizer, "");
+  data::encode_json_lines(*tokenizer, std::cin, std::cout);
+}
+
+void add_prepare(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = parent.add_subcommand(
+      "prepare", "Text files to PREFIX.{train,valid,test}.{bin,idx} and PREFIX.json");
+  data::PrepareOptions& options = arguments->prepare;
+  command
+      ->add_option("--train", options.train, "Training text, UTF-8; the vocabulary comes from it")
+      ->required()
+      ->type_name("FILE...");
+  command->add_option("--valid", options.valid, "Validation text")->type_name("FILE");
+  command->add_option("--test", options.test, "Test text")->type_name("FILE");
+  command
+      ->add_option(
+          "--tokenizer", options.tokenizer,
+          "byte; char; word (whitespace words, <eos> a line); gpt2:DIR (encoder.json, vocab.bpe)")
+      ->required()
+      ->type_name("T");
+  command->add_option("--out", options.out, "Prefix of the files to write")
+      ->required()
+      ->type_name("PREFIX");
+  command->callback([arguments] { prepare(*arguments); });
+}
+
+CLI::App* add_with_prefix(CLI::App& parent, const char* name, const char* help,
+                          const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  command->add_option("prefix", arguments->prefix, "Prefix of `data prepare`, or llm.c's .bin file")
+      ->required();
+  return command;
+}
+
+}  // namespace
+
+void add_data_command(CLI::App& app, Program&) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* data = app.add_subcommand("data", "Prepare, look at and check data sets");
+  data->require_subcommand(1);
+  add_prepare(*data, arguments);
+  add_with_prefix(*data, "info", "Counts of every split", arguments)->callback([arguments] {
+    print_report(data::describe_dataset(arguments->prefix), false);
+  });
+  add_with_prefix(*data, "verify", "Check every index entry, token id and digest", arguments)
+      ->callback([arguments] { verify(*arguments); });
+
+  CLI::App* baseline =
+      add_with_prefix(*data, "ngram", "n-gram baseline: train on train, score a split", arguments);
+  baseline->add_option("--order", arguments->orders, "Orders, e.g. 3,5")
+      ->delimiter(',')
+      ->capture_default_str();
+  baseline->add_option("--split", arguments->split, "Split to score")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"valid", "test"}));
+  baseline->add_flag("--json", arguments->json, "One JSON object a row");
+  baseline->callback([arguments] { ngram(*arguments); });
+
+  CLI::App* encoder = data->add_subcommand(
+      "encode", "Standard input, a JSON string a line, to token ids, a JSON array a line");
+  encoder->add_option("--tokenizer", arguments->tokenizer, "byte, or gpt2:DIR")
+      ->required()
+      ->type_name("T");
+  encoder->callback([arguments] { encode(*arguments); });
+}
+
+}  // namespace dagpam::launch

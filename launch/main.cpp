@@ -1,0 +1,79 @@
+// launch/main.cpp: the program `dagpam`.
+#include <CLI/Error.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "launch/program.h"
+#include "launch/version.h"
+#include "parallel/comm_error.h"
+#include "parallel/session.h"
+#include "trainer/telemetry/log.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+// One line, whatever a library put into its message: LibTorch appends a backtrace after the first
+// line.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+struct Failure {
+  ExitCode code;
+  std::string message;
+};
+
+Failure failure_of(const std::exception& error) {
+  if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
+  if (dynamic_cast<const parallel::CommError*>(&error)) return {ExitCode::kHang, error.what()};
+  return {ExitCode::kBadConfig, std::string("internal error: ") + error.what()};
+}
+
+// Most errors happen on every rank alike; rank 0 speaks first and ends the job, and the others only
+// speak if it did not.
+int end_job(Program& program, const Failure& failure) {
+  const int rank = program.session ? program.session->rank() : 0;
+  if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  trainer::log_error("dagpam: " + first_line(failure.message));
+  trainer::flush_log();
+  const int code = static_cast<int>(failure.code);
+  if (program.session && program.session->size() > 1 && failure.code != ExitCode::kInterrupted) {
+    program.session->abort(code);
+  }
+  return code;
+}
+
+int run(int argc, char** argv) {
+  Program program;
+  CLI::App app{"dagpam: trains language models with generalized probabilistic attention", "dagpam"};
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  add_data_command(app, program);
+  add_train_command(app, program);
+  add_eval_command(app, program);
+  add_generate_command(app, program);
+  add_check_command(app, program);
+  add_ckpt_command(app, program);
+  add_bench_command(app, program);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return end_job(program, {ExitCode::kBadConfig, first_line(error.what()) + ": see --help"});
+  } catch (const std::exception& error) {
+    return end_job(program, failure_of(error));
+  }
+  return static_cast<int>(program.exit_code);
+}
+
+}  // namespace
+
+}  // namespace dagpam::launch
+
+int main(int argc, char** argv) {
+  signal(SIGXFSZ,
+         SIG_IGN);  // a file that grows past the limit is an error of that write, not our end
+  return dagpam::launch::run(argc, argv);
+}

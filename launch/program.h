@@ -1,0 +1,52 @@
+// launch/program.h: what the subcommands share.
+//
+// Each subcommand is one file; it declares its options and a callback. Callbacks throw;
+// launch/main.cpp alone catches, says what went wrong with the rank, and ends the job on every
+// rank.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/errors.h"
+
+namespace dagpam::parallel {
+class Session;
+class Communicator;
+}  // namespace dagpam::parallel
+
+namespace dagpam::launch {
+
+struct Program {
+  Program();
+  ~Program();
+
+  ExitCode exit_code = ExitCode::kDone;
+
+  // Opens MPI on the first call, sets the number of threads (OMP_NUM_THREADS, else the node's cores
+  // shared out over its ranks) and gives the group of all ranks.
+  parallel::Communicator& world(int64_t timeout_s = 600);
+
+  std::unique_ptr<parallel::Session> session;
+  std::unique_ptr<parallel::Communicator> world_;
+};
+
+void add_data_command(CLI::App& app, Program& program);
+void add_train_command(CLI::App& app, Program& program);
+void add_eval_command(CLI::App& app, Program& program);
+void add_generate_command(CLI::App& app, Program& program);
+void add_check_command(CLI::App& app, Program& program);
+void add_ckpt_command(CLI::App& app, Program& program);
+void add_bench_command(CLI::App& app, Program& program);
+
+// --config F... and --set a.b=v..., as several subcommands have them.
+struct ConfigArguments {
+  std::vector<std::string> files, overrides;
+  void add_to(CLI::App& command);
+};
+
+}  // namespace dagpam::launch

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Bad input from outside: the right exit code, one line that names it, nothing changed, under two seconds."""
+import pathlib
+import resource
+import shutil
+import struct
+import tempfile
+import time
+import unittest
+
+import program
+
+SECONDS = 2  # of wall time a refusal may take
+
+
+def listing(folder):
+    """Every path below `folder` with its bytes."""
+    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None
+            for p in pathlib.Path(folder).rglob("*")}
+
+
+class BadInputTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="dagpam-bad-"))
+        cls.prefix = program.prepare(cls.folder)
+        cls.config = program.write_config(cls.folder, cls.prefix)
+        program.check("train", "--config", cls.config, "--run-dir", cls.folder / "run", "--stop-after", 2)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def refuse(self, code, words, *arguments, **options):
+        """Exit `code` with one line that holds every word, and no file of the folder changed."""
+        before = listing(self.folder)
+        start = time.monotonic()
+        done = program.run(*arguments, **options)
+        took = time.monotonic() - start
+        self.assertEqual(done.returncode, code, (arguments, done.stderr))
+        lines = [line for line in done.stderr.splitlines() if line.startswith("dagpam: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, lines[0])
+        self.assertLess(took, SECONDS)
+        self.assertEqual(before, listing(self.folder), "a refused command changed files")
+
+    def train(self, *overrides):
+        words = ["train", "--config", self.config, "--run-dir", self.folder / "new"]
+        for override in overrides:
+            words += ["--set", override]
+        return words
+
+    def test_command_line(self):
+        for words in ([], ["trian"], ["train"], ["train", "--config"], ["train", "--confg", "x"],
+                      ["train", "--config", str(self.config)],
+                      [*self.train(), "--stop-after", "-1"], [*self.train(), "--max-minutes", "soon"],
+                      ["data", "prepare", "--train", "x"], ["eval", "--checkpoint", "x"],
+                      ["generate", "--checkpoint", str(self.folder / "run"), "--prompt", ""],
+                      ["check", "--config", str(self.config), "--layouts", "tp"],
+                      ["check", "--config", str(self.config), "--layouts", "dp9"],
+                      ["bench", "data"], ["ckpt", "prune", str(self.folder / "run"), "--keep", "0"]):
+            with self.subTest(words=words):
+                self.refuse(2, [], *words)
+
+    def test_configs(self):
+        for override, words in (("model.heads=5", ["model.heads", "5"]),
+                                ("model.layer=3", ["model.layer", "layers"]),
+                                ("optimizer.lr=nan", ["optimizer.lr"]),
+                                ("train.global_batch=-4", ["train.global_batch", "-4"]),
+                                ("train.global_batch=9", [])):
+            with self.subTest(override=override):
+                ranks = 2 if override.endswith("=9") else 1
+                self.refuse(2, words, *self.train(override), ranks=ranks)
+
+    def test_config_files(self):
+        bad = self.folder / "bad.textproto"
+        for text, words in ((b"model { layrs: 3 }", ["bad.textproto:1", "layers"]),
+                            (b"model { layers: 3", ["bad.textproto"]),
+                            (b"name: '\xff\xfe'", ["bad.textproto"]),
+                            (b"model {" * 100_000, ["bad.textproto"])):
+            with self.subTest(text=text[:30]):
+                bad.write_bytes(text)
+                self.refuse(2, words, "train", "--config", bad, "--run-dir", self.folder / "new")
+        bad.unlink()
+        self.refuse(2, ["missing.textproto"], "train", "--config", self.folder / "missing.textproto",
+                    "--run-dir", self.folder / "new")
+
+    def test_missing_data(self):
+        gone = self.folder / "gone"
+        self.refuse(3, ["gone"], *self.train(f"data.train=[{{prefix: '{gone}'}}]"))
+        self.refuse(3, ["gone"], *self.train(f"data.valid='{gone}'"))
+        self.refuse(3, ["gone"], "eval", "--checkpoint", self.folder / "run", "--data", gone)
+        self.refuse(3, ["gone"], "data", "info", gone)
+
+    def test_damaged_index(self):
+        copy = self.folder / "damaged"
+        for suffix in (".train.bin", ".train.idx", ".valid.bin", ".valid.idx", ".json"):
+            shutil.copy(f"{self.prefix}{suffix}", f"{copy}{suffix}")
+        index = pathlib.Path(f"{copy}.train.idx")
+        good = index.read_bytes()
+        # Offsets of the format: magic 0, version 9, type 17, sequences 18, documents 26, arrays from 34.
+        for offset, value in ((0, b"X"), (9, struct.pack("<Q", 2)), (17, b"\x09"),
+                              (18, struct.pack("<Q", 2**63)), (26, struct.pack("<Q", 0)),
+                              (34, struct.pack("<i", -1)), (38, struct.pack("<q", 8))):
+            with self.subTest(offset=offset):
+                index.write_bytes(good[:offset] + value + good[offset + len(value):])
+                self.refuse(3, ["damaged.train"], *self.train(f"data.train=[{{prefix: '{copy}'}}]"))
+                self.refuse(3, ["damaged.train"], "data", "verify", copy)
+        index.write_bytes(good[:-1])
+        self.refuse(3, ["damaged.train"], *self.train(f"data.train=[{{prefix: '{copy}'}}]"))
+        index.write_bytes(good)
+
+    def test_token_ids_past_the_vocabulary(self):
+        copy = self.folder / "ids"
+        for suffix in (".train.bin", ".train.idx", ".valid.bin", ".valid.idx"):
+            shutil.copy(f"{self.prefix}{suffix}", f"{copy}{suffix}")
+        shutil.copy(f"{self.prefix}.json", f"{copy}.json")
+        tokens = pathlib.Path(f"{copy}.train.bin")
+        good = bytearray(tokens.read_bytes())
+        good[2000:2002] = struct.pack("<H", 999)
+        tokens.write_bytes(good)
+        self.refuse(3, ["ids.train", "999", "1000"], "data", "verify", copy)
+
+    def test_text_that_does_not_fit(self):
+        text = self.folder / "other.txt"
+        prepare = ["data", "prepare", "--train", self.folder / "train.txt", "--out", self.folder / "made"]
+        text.write_text("abc\u00e9\n")
+        self.refuse(3, ["other.txt", "U+00E9"], *prepare, "--valid", text, "--tokenizer", "char")
+        self.refuse(3, ["other.txt"], *prepare, "--valid", text, "--tokenizer", "word")
+        text.write_bytes(b"ab\xff\n")
+        self.refuse(3, ["other.txt"], *prepare, "--valid", text, "--tokenizer", "char")
+        text.write_bytes(b"")
+        self.refuse(3, ["other.txt"], "data", "prepare", "--train", text, "--tokenizer", "char",
+                    "--out", self.folder / "made")
+        self.refuse(2, ["morse"], *prepare, "--tokenizer", "morse")
+        self.refuse(3, ["none"], *prepare, "--tokenizer", f"gpt2:{self.folder / 'none'}")
+        self.refuse(3, ["gone.txt"], *prepare, "--valid", self.folder / "gone.txt", "--tokenizer", "char")
+        text.unlink()
+
+    def test_prompt_with_an_unknown_character(self):
+        self.refuse(3, ["U+0416"], "generate", "--checkpoint", self.folder / "run", "--prompt", "ab\u0416")
+
+    def test_checkpoints(self):
+        self.refuse(4, ["nowhere"], "eval", "--checkpoint", self.folder / "nowhere", "--data", self.prefix)
+        self.refuse(4, ["nowhere"], "ckpt", "verify", self.folder / "nowhere")
+        self.refuse(4, ["nowhere"], "ckpt", "ls", self.folder / "nowhere")
+        self.refuse(4, ["holds a run"], "train", "--config", self.config, "--run-dir", self.folder / "run")
+        copy = self.folder / "copy"
+        shutil.copytree(self.folder / "run", copy)
+        shard = next(copy.glob("checkpoints/step-*/*.safetensors"))
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+        self.refuse(4, [shard.name], "ckpt", "verify", copy)
+        self.refuse(4, [shard.name], "generate", "--checkpoint", copy, "--prompt", "a")
+        self.refuse(4, [shard.name], "train", "--config", self.config, "--run-dir", copy, "--resume", "latest")
+
+    def test_run_folder_that_cannot_be_made(self):
+        blocked = self.folder / "blocked"
+        blocked.write_text("a file")
+        self.refuse(7, ["blocked"], "train", "--config", self.config, "--run-dir", blocked)
+        blocked.unlink()
+
+    def test_full_disk(self):
+        def small_files():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+        self.refuse(7, ["made"], "data", "prepare", "--train", self.folder / "train.txt",
+                    "--tokenizer", "char", "--out", self.folder / "made", preexec_fn=small_files)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

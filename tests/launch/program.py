@@ -1,0 +1,83 @@
+"""What the tests of the program share: running it, small texts and configs, reading its files."""
+import json
+import os
+import pathlib
+import random
+import subprocess
+
+BINARY = os.environ["DAGPAM_BINARY"]
+MPIRUN = os.environ.get("DAGPAM_MPIRUN", "mpirun")
+
+# The launch scripts give ranks 20 s to save when mpirun is stopped; mpirun then takes as long after every abort.
+ENVIRONMENT = {
+    **{k: v for k, v in os.environ.items() if k != "OMPI_MCA_odls_base_sigkill_timeout"},
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+def command(*arguments, ranks=1):
+    words = [BINARY, *map(str, arguments)]
+    return words if ranks == 1 else [MPIRUN, "--oversubscribe", "-n", str(ranks), *words]
+
+
+def run(*arguments, ranks=1, timeout=300, **options):
+    """Runs the program to its end; the result has returncode, stdout and stderr as text."""
+    return subprocess.run(command(*arguments, ranks=ranks), env=ENVIRONMENT, timeout=timeout,
+                          capture_output=True, text=True, **options)
+
+
+def check(*arguments, **options):
+    """run(), and an exception with what the program said where it did not end with 0."""
+    done = run(*arguments, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def write_text(path, characters, seed):
+    """Made-up words with a little structure, so that a model has something to learn."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 6))) for _ in range(60)]
+    lines, length = [], 0
+    while length < characters:
+        line = " ".join(rng.choice(words[: rng.choice([8, 60])]) for _ in range(rng.randint(3, 9)))
+        lines.append(line)
+        length += len(line) + 1
+    pathlib.Path(path).write_text("\n".join(lines)[:characters - 1] + "\n")
+
+
+def prepare(folder, characters=40_000):
+    """A character data set in `folder`; returns its prefix."""
+    folder = pathlib.Path(folder)
+    write_text(folder / "train.txt", characters, seed=1)
+    write_text(folder / "valid.txt", 4_000, seed=1)
+    prefix = folder / "text"
+    check("data", "prepare", "--train", folder / "train.txt", "--valid", folder / "valid.txt",
+          "--tokenizer", "char", "--out", prefix)
+    return prefix
+
+
+CONFIG = """
+model { layers: 2 width: 32 heads: 4 context: 32 dropout: 0.1 attention_dropout: 0.1 }
+attention { kind: DAGPAM }
+data { train { prefix: "%(prefix)s" } valid: "%(prefix)s" }
+optimizer { lr: 1e-3 }
+schedule { warmup_steps: 10 }
+train { steps: 100 global_batch: 8 eval_every: 50 }
+checkpoint { every: 50 keep: 0 }
+log { every: 1 }
+"""
+
+
+def write_config(folder, prefix, text=CONFIG):
+    path = pathlib.Path(folder) / "config.textproto"
+    path.write_text(text % {"prefix": prefix})
+    return path
+
+
+def metrics(run_dir):
+    """The lines of metrics.jsonl of training steps, and those of evaluations."""
+    lines = [json.loads(line) for line in (pathlib.Path(run_dir) / "metrics.jsonl").open()]
+    return [m for m in lines if "loss" in m], [m for m in lines if "split" in m]
