@@ -30,6 +30,10 @@ add_library(dagpam::torch ALIAS dagpam_torch)
 target_include_directories(dagpam_torch SYSTEM INTERFACE
   ${dagpam_shadow} ${DAGPAM_LIBTORCH}/include ${DAGPAM_LIBTORCH}/include/torch/csrc/api/include)
 target_link_directories(dagpam_torch INTERFACE ${DAGPAM_LIBTORCH}/lib)
+# libtorch.so and libtorch_cpu.so export parts of another libstdc++ (std::filesystem), whose remove_all calls
+# address 0 in this process. The options stand before all libraries, so the system's is found first.
+target_link_options(dagpam_torch INTERFACE
+  "LINKER:--push-state,--no-as-needed" -lstdc++ "LINKER:--pop-state")
 # allow-shlib-undefined: libtorch_cpu names libcudart and libcupti, found at run time through rpath.
 target_link_options(dagpam_torch INTERFACE
   -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,${DAGPAM_LIBTORCH}/lib)
