@@ -105,7 +105,7 @@ std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
   std::vector<double> weights;
   for (const configs::WeightedData& data : config.train()) weights.push_back(data.weight());
   SampleOrder order(std::move(orders), weights);
-  order.restore(from.next_sample, from.drawn);
+  order.restore(from.next_sample, from.drawn, from.drawn_before_weights);
 
   BatchMaker maker(std::move(sources), std::move(order),
                    {options, config.reset_positions(), config.reset_attention()});

@@ -45,10 +45,10 @@ struct BatchOptions {
 // Position of a run in its data. Serialised into checkpoints.
 struct DataPosition {
   int64_t next_sample = 0;  // first global sample index that no step has used
-  // One entry per source of the mixture: samples drawn from it so far (needed when weights change
-  // later).
+  // One entry per source of the mixture: samples drawn from it so far, and of these before the
+  // present weights came into force.
   std::vector<std::string> digests;
-  std::vector<int64_t> drawn;
+  std::vector<int64_t> drawn, drawn_before_weights;
 };
 
 class BatchSource {
@@ -64,7 +64,8 @@ class BatchSource {
 
 // Opens PREFIX.train of every source of the mixture and starts the loader thread at `from`.
 // Throws DataError where a file is missing or bad, has another vocabulary than its neighbours, or
-// is shorter than one window; and where `from` was saved with other sources (digests).
+// is shorter than one window; and where `from` was saved with other sources (digests). Weights may
+// differ from those of `from`: each source goes on after its last sample, in the new shares.
 std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
                                           const BatchOptions& options, const DataPosition& from);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "configs/errors.h"
 
@@ -50,7 +51,10 @@ std::vector<int64_t> shares_of(const std::vector<double>& weights) {
 }  // namespace
 
 Blend::Blend(const std::vector<double>& weights)
-    : shares_(shares_of(weights)), credits_(weights.size(), 0), drawn_(weights.size(), 0) {}
+    : shares_(shares_of(weights)),
+      credits_(weights.size(), 0),
+      drawn_(weights.size(), 0),
+      since_(weights.size(), 0) {}
 
 // Of the sources that are owed at least 1 / (2 k - 2) of a sample, the one that would first be owed
 // a whole sample too much. Everything is multiplied by 2 k - 2.
@@ -84,27 +88,31 @@ void Blend::skip(int64_t count) {
   for (int64_t i = 0; i < count; ++i) next();
 }
 
-void Blend::restore(const std::vector<int64_t>& drawn) {
-  if (drawn.size() != shares_.size()) {
-    throw DataError("the saved position has counts of " + std::to_string(drawn.size()) +
+void Blend::restore(const std::vector<int64_t>& drawn, const std::vector<int64_t>& since) {
+  for (const std::vector<int64_t>* counts : {&drawn, &since}) {
+    if (counts->size() == shares_.size()) continue;
+    throw DataError("the saved position has counts of " + std::to_string(counts->size()) +
                     " sources, expected " + std::to_string(shares_.size()) + " as in data.train");
   }
   Wide samples = 0;
-  for (const int64_t count : drawn) samples += count;
-  std::vector<int64_t> credits;
   for (size_t i = 0; i < drawn.size(); ++i) {
-    const Wide credit = samples * shares_[i] - Wide{drawn[i]} * kOne;
-    if (drawn[i] < 0 || credit >= kOne || credit <= -kOne) {
+    if (since[i] < 0 || drawn[i] < since[i]) {
       throw DataError("the saved position has " + std::to_string(drawn[i]) + " samples of source " +
-                      std::to_string(i) + " of " + std::to_string(static_cast<int64_t>(samples)) +
-                      ", expected " +
-                      std::to_string(static_cast<int64_t>(samples * shares_[i] / kOne)) +
-                      ": train with the weights of data.train that it was saved with");
+                      std::to_string(i) + ", expected at least the " + std::to_string(since[i]) +
+                      " of when the weights last changed: the checkpoint is damaged");
     }
+    samples += drawn[i] - since[i];
+  }
+  std::vector<int64_t> credits;
+  bool same_weights = true;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    const Wide credit = samples * shares_[i] - Wide{drawn[i] - since[i]} * kOne;
+    same_weights = same_weights && credit < kOne && credit > -kOne;
     credits.push_back(static_cast<int64_t>(credit));
   }
-  credits_ = std::move(credits);
   drawn_ = drawn;
+  since_ = same_weights ? since : drawn;
+  credits_ = same_weights ? std::move(credits) : std::vector<int64_t>(drawn.size(), 0);
 }
 
 }  // namespace dagpam::data

@@ -40,7 +40,7 @@ DataPosition Prefetcher::position() const {
   if (!current_->between_steps) {
     throw std::logic_error("the position in the data was asked for within a step");
   }
-  return {current_->next_sample, digests_, current_->drawn};
+  return {current_->next_sample, digests_, current_->drawn, current_->drawn_before_weights};
 }
 
 void Prefetcher::load() {
@@ -72,7 +72,9 @@ Prefetcher::ItemPointer Prefetcher::wait_for_room() {
 void Prefetcher::note_position(Item& item) const {
   item.between_steps = maker_.between_steps();
   item.next_sample = maker_.order().next_sample();
-  if (item.between_steps) item.drawn = maker_.order().drawn();
+  if (!item.between_steps) return;
+  item.drawn = maker_.order().drawn();
+  item.drawn_before_weights = maker_.order().drawn_before_weights();
 }
 
 }  // namespace dagpam::data

@@ -34,7 +34,7 @@ class Prefetcher final : public BatchSource {
     Batch batch;
     bool between_steps = true;
     int64_t next_sample = 0;
-    std::vector<int64_t> drawn;  // only between steps
+    std::vector<int64_t> drawn, drawn_before_weights;  // only between steps
   };
   using ItemPointer = std::unique_ptr<Item>;
 

@@ -59,7 +59,8 @@ int64_t SampleOrder::samples_per_epoch() const {
       [](int64_t sum, const SourceOrder& source) { return sum + source.windows(); });
 }
 
-void SampleOrder::restore(int64_t next_sample, const std::vector<int64_t>& drawn) {
+void SampleOrder::restore(int64_t next_sample, const std::vector<int64_t>& drawn,
+                          const std::vector<int64_t>& drawn_before_weights) {
   if (next_sample < 0) {
     throw DataError("the saved position is sample " + std::to_string(next_sample) +
                     ", expected a number from 0");
@@ -77,7 +78,7 @@ void SampleOrder::restore(int64_t next_sample, const std::vector<int64_t>& drawn
     throw DataError("the saved position is sample " + std::to_string(next_sample) +
                     ", but the samples of its sources do not sum to it: the checkpoint is damaged");
   }
-  blend_.restore(drawn);
+  blend_.restore(drawn, drawn_before_weights);
   next_sample_ = next_sample;
 }
 

@@ -57,11 +57,14 @@ class SampleOrder {
 
   int64_t next_sample() const { return next_sample_; }
   const std::vector<int64_t>& drawn() const { return blend_.drawn(); }
+  const std::vector<int64_t>& drawn_before_weights() const { return blend_.since(); }
   int64_t samples_per_epoch() const;  // sum over sources
 
-  // Goes on after `next_sample` samples. With the counts of drawn() at once, else (empty) by
-  // walking there. Throws DataError where the counts do not fit.
-  void restore(int64_t next_sample, const std::vector<int64_t>& drawn);
+  // Goes on after `next_sample` samples. With the counts of drawn() and drawn_before_weights() at
+  // once (data/blend.h says what becomes of new weights), else (empty) by walking there. Throws
+  // DataError where the counts do not fit.
+  void restore(int64_t next_sample, const std::vector<int64_t>& drawn,
+               const std::vector<int64_t>& drawn_before_weights);
 
  private:
   std::vector<SourceOrder> sources_;

@@ -87,6 +87,7 @@ configs::Manifest base_manifest(const SaveRequest& request, const Progress& prog
     auto* source = position->add_sources();
     source->set_digest(progress.data.digests[i]);
     source->set_drawn(progress.data.drawn[i]);
+    source->set_drawn_before_weights(progress.data.drawn_before_weights[i]);
   }
   manifest.mutable_schedule()->set_decay_steps(request.config->schedule().decay_steps());
   manifest.mutable_schedule()->set_lr(step.rate(std::max<int64_t>(progress.step - 1, 0)));
@@ -206,6 +207,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
   for (const auto& source : manifest.position().sources()) {
     progress.data.digests.push_back(source.digest());
     progress.data.drawn.push_back(source.drawn());
+    progress.data.drawn_before_weights.push_back(source.drawn_before_weights());
   }
   return progress;
 }

@@ -210,7 +210,7 @@ TEST_F(BatchSourceTest, FarPositionsAreReachedAtOnce) {
   mix(add_source("b", 5000, 100'000), 3);
   const std::vector<std::string> digests = open(options())->position().digests;
   const int64_t far = int64_t{1} << 40;
-  const auto source = open(options(), {far * 4, digests, {far, far * 3}});
+  const auto source = open(options(), {far * 4, digests, {far, far * 3}, {0, 0}});
   Rows rows;
   collect(*source, options(), 2, rows);
   EXPECT_EQ(rows.begin()->first, far * 4);

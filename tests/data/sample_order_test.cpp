@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <random>
 #include <set>
@@ -124,7 +125,7 @@ TEST(BlendTest, GoesOnFromItsCounts) {
   Blend whole(weights);
   for (int stop = 0; stop < 3000; ++stop) {
     Blend resumed(weights);
-    resumed.restore(whole.drawn());
+    resumed.restore(whole.drawn(), whole.since());
     Blend ahead = whole;
     for (int i = 0; i < 20; ++i) ASSERT_EQ(resumed.next(), ahead.next()) << stop;
     whole.next();
@@ -135,16 +136,41 @@ TEST(BlendTest, GoesOnFarOut) {
   const std::vector<double> weights = {3, 1};
   Blend blend(weights);
   const int64_t rounds = int64_t{1} << 50;
-  blend.restore({3 * rounds, rounds});
+  blend.restore({3 * rounds, rounds}, {0, 0});
   Blend start(weights);
   for (int i = 0; i < 100; ++i) ASSERT_EQ(blend.next(), start.next());
 }
 
-TEST(BlendTest, CountsOfOtherWeightsAreRefused) {
+// After a run went on with other weights, each source gives its new share from there on, and a
+// later stop under these weights changes nothing.
+TEST(BlendTest, NewWeightsBalanceFromWhereTheyCameIntoForce) {
+  Blend before({3, 1});
+  for (int i = 0; i < 1001; ++i) before.next();
+  const std::vector<int64_t> switched = before.drawn();
+  Blend after({1, 9});
+  after.restore(switched, before.since());
+  EXPECT_EQ(after.drawn(), switched);
+  EXPECT_EQ(after.since(), switched);
+  for (int n = 1; n <= 1000; ++n) {
+    Blend resumed({1, 9});
+    resumed.restore(after.drawn(), after.since());
+    ASSERT_EQ(resumed.since(), switched);
+    ASSERT_EQ(after.next(), resumed.next()) << n;
+    ASSERT_LT(std::abs(static_cast<double>(after.drawn()[0] - switched[0]) - 0.1 * n), 1) << n;
+  }
+}
+
+TEST(BlendTest, CountsThatCannotBeAreRefused) {
   Blend blend({3, 1});
-  expect_message(message_of<DataError>([&] { blend.restore({50, 50}); }), {"50", "expected 75"});
-  expect_message(message_of<DataError>([&] { blend.restore({100}); }), {"1 sources", "expected 2"});
-  expect_message(message_of<DataError>([&] { blend.restore({1, -1}); }), {"source 0"});
+  expect_message(message_of<DataError>([&] { blend.restore({100}, {0}); }),
+                 {"1 sources", "expected 2"});
+  expect_message(message_of<DataError>([&] {
+                   blend.restore({3, 1}, {});
+                 }),
+                 {"0 sources", "expected 2"});
+  expect_message(message_of<DataError>([&] { blend.restore({1, -1}, {0, 0}); }), {"source 1"});
+  expect_message(message_of<DataError>([&] { blend.restore({5, 5}, {6, 0}); }), {"source 0"});
+  expect_message(message_of<DataError>([&] { blend.restore({5, 5}, {-1, 0}); }), {"source 0"});
   EXPECT_EQ(blend.drawn(), (std::vector<int64_t>{0, 0}));
 }
 
@@ -236,8 +262,8 @@ TEST(SampleOrderTest, SkippingEqualsWalking) {
     for (int i = 0; i < 777; ++i) walked.next();
     skipped.skip(777);
     SampleOrder restored = make_order(weights), rebuilt = make_order(weights);
-    restored.restore(777, walked.drawn());
-    rebuilt.restore(777, {});
+    restored.restore(777, walked.drawn(), walked.drawn_before_weights());
+    rebuilt.restore(777, {}, {});
     for (int i = 0; i < 500; ++i) {
       const SamplePlace place = walked.next();
       EXPECT_EQ(place.sample, 777 + i);
@@ -278,10 +304,9 @@ TEST(SampleOrderTest, PositionsThatCannotBeAreRefused) {
                                                              {0, {INT64_MAX, INT64_MIN}},
                                                              {2, {INT64_MAX, INT64_MAX}},
                                                              {4, {4}},
-                                                             {4, {2, 1, 1}},
-                                                             {100, {90, 10}}}) {
+                                                             {4, {2, 1, 1}}}) {
     SampleOrder order = make_order({1, 1});
-    EXPECT_THROW(order.restore(sample, drawn), DataError) << sample;
+    EXPECT_THROW(order.restore(sample, drawn, {0, 0}), DataError) << sample;
   }
 }
 

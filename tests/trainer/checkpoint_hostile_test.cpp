@@ -61,6 +61,12 @@ const std::vector<Edit>& edits() {
       {"shard-00000-of-00001", [](Manifest& m) { m.mutable_grid()->set_tensor(1); }},
       {"next_sample", [](Manifest& m) { m.mutable_position()->set_next_sample(-1); }},
       {"drawn", [](Manifest& m) { m.mutable_position()->mutable_sources(0)->set_drawn(-5); }},
+      {"drawn_before_weights",
+       [](Manifest& m) { m.mutable_position()->mutable_sources(0)->set_drawn_before_weights(-1); }},
+      {"drawn_before_weights",
+       [](Manifest& m) {
+         m.mutable_position()->mutable_sources(0)->set_drawn_before_weights(4801);
+       }},
       {"digest", [](Manifest& m) { m.mutable_position()->mutable_sources(0)->set_digest(""); }},
       {"decay_steps", [](Manifest& m) { m.mutable_schedule()->set_decay_steps(-1); }},
       {"lr", [](Manifest& m) { m.mutable_schedule()->set_lr(NAN); }},

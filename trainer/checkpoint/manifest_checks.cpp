@@ -69,6 +69,8 @@ class Checker {
       need(is_plain(source.digest()), "position.sources.digest", "a digest");
       need(source.has_drawn() && source.drawn() >= 0, "position.sources.drawn",
            "a number from 0 on");
+      need(source.drawn_before_weights() >= 0 && source.drawn_before_weights() <= source.drawn(),
+           "position.sources.drawn_before_weights", "a number from 0 to drawn");
     }
   }
 
