@@ -2,6 +2,7 @@
 #include <CLI/Error.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <thread>
@@ -9,6 +10,7 @@
 #include "launch/program.h"
 #include "launch/version.h"
 #include "parallel/comm_error.h"
+#include "parallel/launcher.h"
 #include "parallel/session.h"
 #include "trainer/telemetry/log.h"
 
@@ -32,10 +34,11 @@ Failure failure_of(const std::exception& error) {
 }
 
 // Most errors happen on every rank alike; rank 0 speaks first and ends the job, and the others only
-// speak if it did not.
+// speak if it did not. Before MPI is open, mpirun takes a second to end them.
 int end_job(Program& program, const Failure& failure) {
-  const int rank = program.session ? program.session->rank() : 0;
-  if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  const int rank = program.session ? program.session->rank() : parallel::launched_rank(std::getenv);
+  const auto patience = std::chrono::milliseconds(program.session ? 500 : 3000);
+  if (rank > 0) std::this_thread::sleep_for(patience);
   trainer::log_error("dagpam: " + first_line(failure.message));
   trainer::flush_log();
   const int code = static_cast<int>(failure.code);

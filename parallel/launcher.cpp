@@ -8,30 +8,44 @@
 namespace dagpam::parallel {
 namespace {
 
-std::optional<LauncherClaim> read(const std::function<const char*(const char*)>& get,
-                                  const char* variable) {
+using Environment = std::function<const char*(const char*)>;
+
+std::optional<int> read(const Environment& get, const char* variable, int least) {
   const char* text = get(variable);
   if (text == nullptr) {
     return std::nullopt;
   }
-  LauncherClaim claim{variable, 0};
+  int value = 0;
   const char* end = text + std::strlen(text);
-  const auto [stop, error] = std::from_chars(text, end, claim.processes);
-  if (error != std::errc() || stop != end || claim.processes < 1) {
+  const auto [stop, error] = std::from_chars(text, end, value);
+  if (error != std::errc() || stop != end || value < least) {
     return std::nullopt;
   }
-  return claim;
+  return value;
 }
 
 }  // namespace
 
-std::optional<LauncherClaim> launcher_claim(const std::function<const char*(const char*)>& get) {
+std::optional<LauncherClaim> launcher_claim(const Environment& get) {
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-    if (auto claim = read(get, variable)) {
-      return claim;
+    if (const auto processes = read(get, variable, 1)) {
+      return LauncherClaim{variable, *processes};
     }
   }
-  return get("SLURM_STEP_ID") != nullptr ? read(get, "SLURM_NTASKS") : std::nullopt;
+  if (get("SLURM_STEP_ID") == nullptr) {
+    return std::nullopt;
+  }
+  const auto processes = read(get, "SLURM_NTASKS", 1);
+  return processes ? std::optional(LauncherClaim{"SLURM_NTASKS", *processes}) : std::nullopt;
+}
+
+int launched_rank(const Environment& get) {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMI_RANK"}) {
+    if (const auto rank = read(get, variable, 0)) {
+      return *rank;
+    }
+  }
+  return get("SLURM_STEP_ID") != nullptr ? read(get, "SLURM_PROCID", 0).value_or(0) : 0;
 }
 
 }  // namespace dagpam::parallel

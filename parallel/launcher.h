@@ -19,4 +19,8 @@ struct LauncherClaim {
 // std::getenv, or a test's.
 std::optional<LauncherClaim> launcher_claim(const std::function<const char*(const char*)>& get);
 
+// This process's rank by the same launcher's word, for what happens before MPI is open; 0 without
+// one.
+int launched_rank(const std::function<const char*(const char*)>& get);
+
 }  // namespace dagpam::parallel

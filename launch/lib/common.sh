@@ -117,11 +117,27 @@ build() {
   say build "done in $((SECONDS - seconds)) s"
 }
 
-# What Open MPI needs in containers, as root, and to let ranks save when mpirun is stopped.
+# What Open MPI needs in containers and as root.
 mpi_environment() {
   if ((EUID == 0)); then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
-  export OMPI_MCA_odls_base_sigkill_timeout=20
   export OMPI_MCA_btl_vader_single_copy_mechanism=none  # needs ptrace rights that containers lack
+}
+
+# run_job COMMAND...: a job of mpirun that a stop of this script (Ctrl-C, SIGTERM, a closed terminal) asks to save;
+# its exit status, then 8. mpirun passes SIGUSR1 on to the ranks, but kills them a second after SIGINT or SIGTERM;
+# so it runs in a session of its own, where a terminal's Ctrl-C does not reach it.
+run_job() {
+  local job status=0 stopped=0
+  setsid "$@" </dev/null &
+  job=$!
+  trap 'stopped=1; kill -USR1 "$job" 2>/dev/null || true' INT TERM HUP
+  wait "$job" || status=$?
+  while ((stopped == 1)); do  # the signal ended the wait, not the job
+    stopped=0 status=0
+    wait "$job" || status=$?
+  done
+  trap - INT TERM HUP
+  return "$status"
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The quickstart's last table: both models beside n-gram baselines on the same split.
 
-Reads results/{dagpam,softmax}.json (of `dagpam eval --json`), .seconds, .parameters and results/ngram.jsonl.
+Reads results/{dagpam,softmax}.json (of `dagpam eval --json`), .parameters, the runs' metrics.jsonl and
+results/ngram.jsonl.
 Ends with 1 where a model does not beat the 3-gram.
 """
 import json
@@ -15,6 +16,16 @@ def last_object(path):
     return json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
 
 
+def training_seconds(metrics):
+    """Time of the steps alone, also where the run was stopped and went on."""
+    seconds, step = 0.0, 0
+    for row in map(json.loads, metrics.read_text(encoding="utf-8").splitlines()):
+        if "step_ms" in row:
+            seconds += (row["step"] - step) * row["step_ms"] / 1000
+            step = row["step"]
+    return round(seconds)
+
+
 def main():
     results = pathlib.Path(sys.argv[1]) / "results"
     lines = (results / "ngram.jsonl").read_text(encoding="utf-8").strip().splitlines()
@@ -25,7 +36,7 @@ def main():
     for name in MODELS:
         bits = last_object(results / f"{name}.json")["bpc"]
         parameters = int((results / f"{name}.parameters").read_text(encoding="utf-8"))
-        seconds = int((results / f"{name}.seconds").read_text(encoding="utf-8"))
+        seconds = training_seconds(results.parent / name / "metrics.jsonl")
         print(f"{name:10} {parameters:11,} {bits:25.4f} {bits - bpc[3]:+10.4f} {bits - bpc[5]:+10.4f} {seconds:8}")
         if bits >= bpc[3]:
             behind.append(f"{name} ({bits:.4f})")

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """The quickstart's helpers: how a text is cut, and what its last table says."""
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 LIB = pathlib.Path(__file__).resolve().parents[2] / "launch" / "lib"
@@ -59,7 +62,10 @@ class ReportTest(FolderTest):
         for name, bits in (("dagpam", dagpam), ("softmax", softmax)):
             (results / f"{name}.json").write_text("a line of progress\n" + json.dumps({"bpc": bits}) + "\n")
             (results / f"{name}.parameters").write_text("804096\n")
-            (results / f"{name}.seconds").write_text("61\n")
+            run_dir = self.folder / name
+            run_dir.mkdir(exist_ok=True)
+            lines = ({"step": 20, "step_ms": 1000}, {"step": 20, "split": "valid"}, {"step": 50, "step_ms": 1370})
+            (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         rows = ({"order": 3, "bpc": 2.4}, {"order": 5, "bpc": 1.9})
         (results / "ngram.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return run("quickstart_report.py", self.folder)
@@ -75,6 +81,32 @@ class ReportTest(FolderTest):
         self.assertEqual(result.returncode, 1)
         self.assertIn("softmax (2.5000)", result.stderr)
         self.assertNotIn("dagpam", result.stderr)
+
+
+class RunJobTest(FolderTest):
+    JOB = "trap 'touch saved; exit 8' USR1; touch started; while :; do sleep 0.05; done"
+
+    def start(self, job):
+        script = f'source "{LIB}/common.sh"; cd "{self.folder}"; run_job bash -c "$JOB" || exit $?'
+        return subprocess.Popen(["bash", "-c", script], env={**os.environ, "JOB": job},
+                                start_new_session=True)
+
+    def test_status_of_the_job(self):
+        self.assertEqual(self.start("exit 0").wait(), 0)
+        self.assertEqual(self.start("exit 5").wait(), 5)
+
+    def test_a_stop_becomes_a_wish_to_save(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(number):
+                (self.folder / "started").unlink(missing_ok=True)
+                (self.folder / "saved").unlink(missing_ok=True)
+                script = self.start(self.JOB)
+                while not (self.folder / "started").exists():
+                    self.assertIsNone(script.poll())
+                    time.sleep(0.01)
+                os.killpg(script.pid, number)  # as a terminal does
+                self.assertEqual(script.wait(timeout=10), 8)
+                self.assertTrue((self.folder / "saved").exists())
 
 
 if __name__ == "__main__":

@@ -68,10 +68,11 @@ class BadInputTest(unittest.TestCase):
                                 ("model.layer=3", ["model.layer", "layers"]),
                                 ("optimizer.lr=nan", ["optimizer.lr"]),
                                 ("train.global_batch=-4", ["train.global_batch", "-4"]),
-                                ("train.global_batch=9", [])):
+                                ("train.global_batch=9", ["train.global_batch"])):
             with self.subTest(override=override):
-                ranks = 2 if override.endswith("=9") else 1
-                self.refuse(2, words, *self.train(override), ranks=ranks)
+                self.refuse(2, words, *self.train(override), ranks=2 if override.endswith("=9") else 1)
+        with self.subTest("before MPI is open"):
+            self.refuse(2, ["model.heads"], *self.train("model.heads=5"), ranks=2)
 
     def test_config_files(self):
         bad = self.folder / "bad.textproto"

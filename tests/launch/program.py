@@ -8,7 +8,7 @@ import subprocess
 BINARY = os.environ["DAGPAM_BINARY"]
 MPIRUN = os.environ.get("DAGPAM_MPIRUN", "mpirun")
 
-# The launch scripts give ranks 20 s to save when mpirun is stopped; mpirun then takes as long after every abort.
+# Where it is set, mpirun takes that long after every abort.
 ENVIRONMENT = {
     **{k: v for k, v in os.environ.items() if k != "OMPI_MCA_odls_base_sigkill_timeout"},
     "OMP_NUM_THREADS": "1",
@@ -17,15 +17,17 @@ ENVIRONMENT = {
 }
 
 
-def command(*arguments, ranks=1):
+def command(*arguments, ranks=1, exported=()):
     words = [BINARY, *map(str, arguments)]
-    return words if ranks == 1 else [MPIRUN, "--oversubscribe", "-n", str(ranks), *words]
+    exports = [word for name in exported for word in ("-x", name)]
+    return words if ranks == 1 else [MPIRUN, "--oversubscribe", *exports, "-n", str(ranks), *words]
 
 
-def run(*arguments, ranks=1, timeout=300, **options):
+def run(*arguments, ranks=1, timeout=300, environment=None, **options):
     """Runs the program to its end; the result has returncode, stdout and stderr as text."""
-    return subprocess.run(command(*arguments, ranks=ranks), env=ENVIRONMENT, timeout=timeout,
-                          capture_output=True, text=True, **options)
+    environment = environment or {}
+    return subprocess.run(command(*arguments, ranks=ranks, exported=[f"{k}={v}" for k, v in environment.items()]),
+                          env=ENVIRONMENT, timeout=timeout, capture_output=True, text=True, **options)
 
 
 def check(*arguments, **options):
@@ -51,6 +53,7 @@ def write_text(path, characters, seed):
 def prepare(folder, characters=40_000):
     """A character data set in `folder`; returns its prefix."""
     folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
     write_text(folder / "train.txt", characters, seed=1)
     write_text(folder / "valid.txt", 4_000, seed=1)
     prefix = folder / "text"

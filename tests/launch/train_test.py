@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The main path of the program: same maths on 1 and 2 ranks, exact resume, the rules of resuming."""
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -139,6 +140,39 @@ class TrainTest(unittest.TestCase):
         whole, _ = program.metrics(self.folder / "whole1")
         self.assertEqual(tuned[0]["step"], 1)
         self.assertLess(tuned[0]["loss"], whole[0]["loss"] - 0.1)
+
+    def test_mixture_weights_may_change_on_resume(self):
+        other = program.prepare(self.folder / "other")
+        def mixture(weight):
+            return ("--set", f"data.train=[{{prefix: '{self.prefix}' weight: 3}}, "
+                             f"{{prefix: '{other}' weight: {weight}}}]")
+        self.train("mixed", *mixture(1), "--stop-after", 20)
+        self.train("mixed", *mixture(5), "--resume", "latest", "--stop-after", 60)
+        # From the change on, a stop changes nothing.
+        again = shutil.copytree(self.folder / "mixed", self.folder / "mixed_again")
+        shutil.rmtree(again / "checkpoints/step-00000060")
+        self.train("mixed_again", *mixture(5), "--resume", "latest", "--stop-after", 60)
+        program.check("ckpt", "diff", self.folder / "mixed", again)
+        # 8 sequences a step: 160 at 3 : 1, then 320 at 3 : 5.
+        shown = program.check("ckpt", "show", self.folder / "mixed").stdout
+        self.assertIn("240 samples drawn", shown)
+
+    def test_a_loss_that_is_not_finite_ends_with_5_and_saves_nothing(self):
+        line = self.refuse(5, "train", "--config", self.config, "--run-dir", self.folder / "burst",
+                           "--set", "optimizer.lr=1000", "--set", "optimizer.weight_decay=1e3",
+                           "--set", "checkpoint.every=1")
+        self.assertIn("not finite", line)
+        saved = program.check("ckpt", "ls", self.folder / "burst").stdout
+        newest = program.check("eval", "--checkpoint", self.folder / "burst", "--data", self.prefix, "--json")
+        self.assertIn("step-0000000", saved)
+        self.assertLess(json.loads(newest.stdout)["nll"], 1e300)
+
+    def test_check_finds_wrong_sums(self):
+        done = program.run("check", "--config", self.config, "--steps", 3, ranks=2,
+                           environment={"LD_PRELOAD": os.environ["DAGPAM_WRONG_SUMS"]})
+        print(done.stdout)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stdout, r"dp2 against one rank, 3 steps: DIFFER, first gradient of \S+ at step 1")
 
     def test_profile_writes_a_trace(self):
         self.train("traced", "--stop-after", 4, "--profile", 1)

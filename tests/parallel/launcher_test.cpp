@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -9,12 +10,20 @@
 namespace dagpam::parallel {
 namespace {
 
-std::optional<LauncherClaim> claim_of(const std::map<std::string, std::string>& environment) {
-  return launcher_claim([&](const char* name) {
-    const auto found = environment.find(name);
-    return found == environment.end() ? nullptr : found->second.c_str();
-  });
+using Variables = std::map<std::string, std::string>;
+
+std::function<const char*(const char*)> lookup(const Variables& variables) {
+  return [&](const char* name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
 }
+
+std::optional<LauncherClaim> claim_of(const Variables& variables) {
+  return launcher_claim(lookup(variables));
+}
+
+int rank_of(const Variables& variables) { return launched_rank(lookup(variables)); }
 
 TEST(LauncherClaim, NobodyClaimsAPlainStart) {
   EXPECT_FALSE(claim_of({}));
@@ -33,6 +42,15 @@ TEST(LauncherClaim, TheInnermostLauncherCounts) {
   EXPECT_EQ(claim_of({{"PMI_SIZE", "4"}})->processes, 4);
   EXPECT_EQ(claim_of({{"SLURM_STEP_NUM_TASKS", "3"}, {"SLURM_NTASKS", "8"}})->processes, 3);
   EXPECT_EQ(claim_of({{"SLURM_STEP_ID", "0"}, {"SLURM_NTASKS", "8"}})->processes, 8);
+}
+
+TEST(LaunchedRank, TheInnermostLauncherCounts) {
+  EXPECT_EQ(rank_of({}), 0);
+  EXPECT_EQ(rank_of({{"SLURM_PROCID", "5"}}), 0);  // a batch script
+  EXPECT_EQ(rank_of({{"SLURM_STEP_ID", "0"}, {"SLURM_PROCID", "5"}}), 5);
+  EXPECT_EQ(rank_of({{"PMI_RANK", "3"}, {"SLURM_STEP_ID", "0"}, {"SLURM_PROCID", "5"}}), 3);
+  EXPECT_EQ(rank_of({{"OMPI_COMM_WORLD_RANK", "0"}, {"PMI_RANK", "3"}}), 0);
+  EXPECT_EQ(rank_of({{"OMPI_COMM_WORLD_RANK", "one"}}), 0);
 }
 
 TEST(LauncherClaim, WhatIsNoNumberSaysNothing) {
