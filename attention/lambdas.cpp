@@ -57,11 +57,15 @@ LambdaBank::LambdaBank(const LambdaOptions& options, int64_t layers, int64_t hea
   const auto plus = parallel::Init::constant(unsquashed(options.squash, options.plus, "plus"));
   const auto minus = parallel::Init::constant(unsquashed(options.squash, options.minus, "minus"));
   const bool one = options.scope == Scope::kModel;
-  const int64_t size = options.scope == Scope::kHead ? heads : 1;
+  const bool by_head = options.scope == Scope::kHead;
+  const int64_t size = by_head ? heads * parameters.tp_size() : 1;
+  // A rank sees only its own heads' part of the gradient of a scalar that all heads share.
+  const parallel::ParameterOptions spread{
+      .cut_dim = by_head ? 0 : -1, .partial_gradient = !by_head, .decay = false};
   for (int64_t layer = 0; layer < (one ? 1 : layers); ++layer) {
     const std::string prefix = one ? "" : "layers." + std::to_string(layer) + ".attention.";
-    plus_.push_back(parameters.add(prefix + "lambda_plus", {size}, plus, /*decay=*/false));
-    minus_.push_back(parameters.add(prefix + "lambda_minus", {size}, minus, /*decay=*/false));
+    plus_.push_back(parameters.add(prefix + "lambda_plus", {size}, plus, spread));
+    minus_.push_back(parameters.add(prefix + "lambda_minus", {size}, minus, spread));
   }
 }
 

@@ -19,11 +19,12 @@ struct LambdaOptions {
 
 // Owns the lambdas of a whole model. Trained ones are parameters named "lambda_plus",
 // "lambda_minus" [1] (MODEL scope) or "layers.N.attention.lambda_plus" [1] or [H]; never
-// weight-decayed.
+// weight-decayed. Those of heads are cut with the heads; shared ones are replicated over a
+// tensor-parallel group, which sums their gradients.
 class LambdaBank {
  public:
-  // Declares the parameters of `layers` layers of `heads` heads each. Throws c10::Error where a
-  // start value is outside the squashing function's range.
+  // Declares the parameters of `layers` layers of `heads` heads on this rank each. Throws
+  // c10::Error where a start value is outside the squashing function's range.
   LambdaBank(const LambdaOptions& options, int64_t layers, int64_t heads,
              parallel::ParameterList& parameters);
 

@@ -137,8 +137,9 @@ void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v) {
 parallel::ParameterPtr declare_query_map(const Options& options, const std::string& prefix,
                                          parallel::ParameterList& parameters) {
   const double deviation = 1 / std::sqrt(static_cast<double>(options.head_width));
-  return parameters.add(prefix + "w_neg", {options.heads, options.head_width, options.head_width},
-                        parallel::Init::normal(deviation));
+  const int64_t heads = options.heads * parameters.tp_size();
+  return parameters.add(prefix + "w_neg", {heads, options.head_width, options.head_width},
+                        parallel::Init::normal(deviation), {.cut_dim = 0});
 }
 
 }  // namespace dagpam::attention

@@ -47,7 +47,7 @@ std::unique_ptr<Attention> make_dagpam(const Options& options, const std::string
                                        parallel::ParameterList& parameters,
                                        std::function<Lambdas()> lambdas);
 
-// w_neg [H, D, D], which SOFTMAX_WIDE and DAGPAM both have.
+// w_neg [H, D, D], cut with the heads, which SOFTMAX_WIDE and DAGPAM both have.
 parallel::ParameterPtr declare_query_map(const Options& options, const std::string& prefix,
                                          parallel::ParameterList& parameters);
 

@@ -33,9 +33,13 @@ void validate(const RunConfig& config);
 // back) are unset. Any config will do, checked or not.
 RunConfig with_defaults(const RunConfig& config);
 
-// Checks that need the number of ranks: throws where global_batch does not divide. Returns the
-// micro-batch.
-int64_t micro_batch(const RunConfig& config, int ranks);
+// Copies of the model, dp = ranks / parallel.tensor. Checks what needs the number of ranks: throws
+// where the ranks, or the model's heads, key-value heads, MLP width or (sequence parallelism)
+// context do not divide.
+int data_parallel_size(const RunConfig& config, int ranks);
+
+// The micro-batch of a copy of the model; throws where global_batch does not divide over `copies`.
+int64_t micro_batch(const RunConfig& config, int copies);
 
 // Text format in schema order, every set field on its own line, parsed back to an equal message.
 std::string print(const RunConfig& config);

@@ -148,24 +148,48 @@ void validate(const RunConfig& config) {
   check_batches(full.train());
 }
 
-int64_t micro_batch(const RunConfig& config, int ranks) {
-  const int64_t global = config.train().global_batch();
+int data_parallel_size(const RunConfig& config, int ranks) {
+  const RunConfig full = with_defaults(config);
+  const int64_t tensor = full.parallel().tensor();
   if (ranks < 1) fail("ranks", text(ranks) + " is not 1 or more: start at least one");
-  if (global < ranks || global % ranks != 0) {
-    const int64_t below = global - global % ranks;
-    const int64_t multiple = below > 0 && global - below <= ranks / 2 ? below : below + ranks;
-    fail("train.global_batch", text(global) + " sequences do not divide over " + text(ranks) +
-                                   " ranks: choose a multiple of " + text(ranks) + ", e.g. " +
-                                   text(multiple));
+  if (ranks % tensor != 0) {
+    fail("parallel.tensor", text(tensor) + " does not divide the " + text(ranks) +
+                                " ranks of this job: start a multiple of " + text(tensor) +
+                                ", or choose a divisor, e.g. " +
+                                text(nearest_divisor(ranks, tensor)));
   }
-  const int64_t per_rank = global / ranks;
-  if (!config.train().has_micro_batch()) return per_rank;
+  const ModelConfig& model = full.model();
+  const auto must_divide = [&](const char* field, int64_t value) {
+    if (value % tensor == 0) return;
+    fail(field, text(value) + " does not divide over parallel.tensor " + text(tensor) +
+                    ": choose a multiple of " + text(tensor) + ", or a tensor size that divides " +
+                    text(value) + ", e.g. " + text(nearest_divisor(value, tensor)));
+  };
+  must_divide("model.heads", model.heads());
+  must_divide("model.kv_heads", model.kv_heads());
+  must_divide("model.mlp_width", model.mlp_width());
+  if (full.parallel().sequence_parallel()) must_divide("model.context", model.context());
+  return static_cast<int>(ranks / tensor);
+}
+
+int64_t micro_batch(const RunConfig& config, int copies) {
+  const int64_t global = config.train().global_batch();
+  if (copies < 1) fail("ranks", text(copies) + " is not 1 or more: start at least one");
+  if (global < copies || global % copies != 0) {
+    const int64_t below = global - global % copies;
+    const int64_t multiple = below > 0 && global - below <= copies / 2 ? below : below + copies;
+    fail("train.global_batch", text(global) + " sequences do not divide over " + text(copies) +
+                                   " copies of the model (ranks / parallel.tensor): choose a " +
+                                   "multiple of " + text(copies) + ", e.g. " + text(multiple));
+  }
+  const int64_t per_copy = global / copies;
+  if (!config.train().has_micro_batch()) return per_copy;
   const int64_t micro = config.train().micro_batch();
-  if (micro < 1 || per_rank % micro != 0) {
-    fail("train.micro_batch", text(micro) + " does not divide a rank's " + text(per_rank) +
-                                  " sequences (global_batch " + text(global) + " / " + text(ranks) +
-                                  " ranks): choose a divisor, e.g. " +
-                                  text(nearest_divisor(per_rank, micro)));
+  if (micro < 1 || per_copy % micro != 0) {
+    fail("train.micro_batch", text(micro) + " does not divide a copy's " + text(per_copy) +
+                                  " sequences (global_batch " + text(global) + " / " +
+                                  text(copies) + " copies): choose a divisor, e.g. " +
+                                  text(nearest_divisor(per_copy, micro)));
   }
   return micro;
 }

@@ -37,6 +37,9 @@ void run(const Arguments& arguments, Program& program) {
     print_row("loss", result.loss);
     print_row("gradients", result.gradient);
     print_row("parameters", result.parameter);
+    for (const std::string& name : result.silent) {
+      std::printf("  gradient zero by symmetry, parameter not compared: %s\n", name.c_str());
+    }
   }
 }
 
@@ -50,9 +53,9 @@ void add_check_command(CLI::App& app, Program& program) {
   arguments->config.add_to(*command);
   command
       ->add_option("--layouts", arguments->options.layouts,
-                   "Layouts, e.g. dp2,dp4; default: all ranks")
+                   "Layouts, e.g. dp2,tp2,dp2tp2,dp2tp2sp; default: the config's own on all ranks")
       ->delimiter(',')
-      ->type_name("dpN");
+      ->type_name("dpNtpN[sp]");
   command->add_option("--steps", arguments->options.steps, "Steps to train")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -7,7 +7,9 @@ CheckpointModel load_checkpoint_model(const std::string& checkpoint) {
   loaded.saved = trainer::read_saved_config(checkpoint);
   loaded.tokenizer = data::tokenizer_from_json(loaded.saved.tokenizer_json);
   const auto& config = loaded.saved.config;
-  loaded.model = std::make_unique<trainer::TransformerLm>(config.model(), config.attention());
+  loaded.alone = parallel::make_self_communicator();
+  loaded.model = std::make_unique<trainer::TransformerLm>(config.model(), config.attention(),
+                                                          trainer::TensorParallel{*loaded.alone});
   trainer::load_parameters(checkpoint, *loaded.model);
   return loaded;
 }

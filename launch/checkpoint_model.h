@@ -14,10 +14,12 @@ namespace dagpam::launch {
 struct CheckpointModel {
   trainer::SavedConfig saved;
   std::unique_ptr<data::Tokenizer> tokenizer;
+  std::unique_ptr<parallel::Communicator> alone;  // the model's group where it is on one rank
   std::unique_ptr<trainer::TransformerLm> model;
 };
 
-// `checkpoint`: a checkpoint folder, or a run folder (its latest). Throws CheckpointError.
+// `checkpoint`: a checkpoint folder, or a run folder (its latest). The whole model on this rank.
+// Throws CheckpointError.
 CheckpointModel load_checkpoint_model(const std::string& checkpoint);
 
 }  // namespace dagpam::launch

@@ -18,7 +18,7 @@ using torch::autograd::variable_list;
 
 template <class Real>
 void apply_mask(const at::Tensor& x, at::Tensor& y, const at::Tensor& samples, double p,
-                uint64_t key) {
+                uint64_t key, int64_t first_token) {
   constexpr int64_t kElementsPerTask = 16384;
   const int64_t tokens = x.size(1), width = x.size(2);
   const auto* in = x.const_data_ptr<Real>();
@@ -30,19 +30,20 @@ void apply_mask(const at::Tensor& x, at::Tensor& y, const at::Tensor& samples, d
   at::parallel_for(0, x.size(0) * tokens, rows_per_task, [&](int64_t begin, int64_t end) {
     DropoutRow row = whole;
     for (int64_t i = begin; i < end; ++i) {
-      row.c1 = static_cast<uint32_t>(i % tokens);
+      row.c1 = static_cast<uint32_t>(first_token + i % tokens);
       row.c3 = static_cast<uint32_t>(sample[i / tokens]);
       apply_dropout_row(row, width, in + i * width, out + i * width);
     }
   });
 }
 
-at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key) {
+at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
+                  int64_t first_token) {
   at::Tensor y = at::empty_like(x);  // [B, T, C]
   if (x.scalar_type() == at::kDouble) {
-    apply_mask<double>(x, y, samples, p, key);
+    apply_mask<double>(x, y, samples, p, key, first_token);
   } else {
-    apply_mask<float>(x, y, samples, p, key);
+    apply_mask<float>(x, y, samples, p, key, first_token);
   }
   return y;
 }
@@ -50,17 +51,21 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint
 // forward: x -> mask * x; backward: dy -> mask * dy, the mask drawn again.
 struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& samples, double p, uint64_t key) {
+                            const at::Tensor& samples, double p, uint64_t key,
+                            int64_t first_token) {
     context->save_for_backward({samples});
     context->saved_data["p"] = p;
     context->saved_data["key"] = static_cast<int64_t>(key);
-    return masked(x, samples, p, key);
+    context->saved_data["first_token"] = first_token;
+    return masked(x, samples, p, key, first_token);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const at::Tensor samples = context->get_saved_variables()[0];
     const auto key = static_cast<uint64_t>(context->saved_data["key"].toInt());
-    return {dropout(grads[0].contiguous(), samples, context->saved_data["p"].toDouble(), key),
+    return {dropout(grads[0].contiguous(), samples, context->saved_data["p"].toDouble(), key,
+                    context->saved_data["first_token"].toInt()),
+            {},
             {},
             {},
             {}};
@@ -69,7 +74,8 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
 
 }  // namespace
 
-at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key) {
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
+                   int64_t first_token) {
   TORCH_CHECK(p >= 0 && p < 1, "dropout probability ", p, " is outside [0, 1)");
   if (p == 0) {
     return x;
@@ -83,7 +89,7 @@ at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uin
                   samples.is_contiguous() && samples.dim() == 1 && samples.size(0) == x.size(0),
               "dropout of ", x.sizes(), " takes ", x.size(0), " sample indices (int64), not ",
               samples.sizes(), " of ", samples.scalar_type());
-  return DropoutFunction::apply(x, samples, p, key);
+  return DropoutFunction::apply(x, samples, p, key, first_token);
 }
 
 }  // namespace dagpam::parallel

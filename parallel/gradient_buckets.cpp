@@ -1,6 +1,8 @@
 #include "parallel/gradient_buckets.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
@@ -8,6 +10,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,7 +33,11 @@ struct Slot {
   bool counted = false;  // reached since reduce_from_now_on
 };
 
+// Which ranks of the tensor-parallel group know what of a parameter's gradient.
+enum class Kind { kCut, kReplicated, kPartial };
+
 struct Bucket {
+  Kind kind = Kind::kReplicated;
   size_t slots = 0;
   size_t missing = 0;  // slots not yet reached since reduce_from_now_on
   WorkPtr work;        // under way
@@ -39,15 +46,18 @@ struct Bucket {
 }  // namespace
 
 struct GradientBuckets::State {
-  State(Communicator& communicator, int64_t limit) : group(communicator), bucket_bytes(limit) {}
+  State(Communicator& data_parallel, Communicator& tensor_parallel, int64_t limit)
+      : dp(data_parallel), tp(tensor_parallel), bucket_bytes(limit) {}
 
+  Kind kind_of(const Parameter& parameter) const;
   void lay_out(const std::vector<ParameterPtr>& parameters);
-  void add_bucket(const std::vector<ParameterPtr>& members);
+  void add_bucket(Kind kind, const std::vector<ParameterPtr>& members);
   void reached(Slot& slot);
   void start_full_buckets();
   void start(size_t bucket);
 
-  Communicator& group;
+  Communicator& dp;
+  Communicator& tp;
   int64_t bucket_bytes;
   std::vector<Slot> slots;  // in bucket order
   std::vector<Bucket> buckets;
@@ -70,33 +80,43 @@ class ReachedHook : public torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
+Kind GradientBuckets::State::kind_of(const Parameter& parameter) const {
+  if (tp.size() == 1) return Kind::kReplicated;
+  if (parameter.shard.cut_dim >= 0) return Kind::kCut;
+  return parameter.partial_gradient ? Kind::kPartial : Kind::kReplicated;
+}
+
 void GradientBuckets::State::lay_out(const std::vector<ParameterPtr>& parameters) {
-  std::vector<ParameterPtr> members;
-  int64_t bytes = 0;
+  struct Open {
+    std::vector<ParameterPtr> members;
+    int64_t bytes = 0;
+  };
+  std::array<Open, 3> open;  // by kind
+  const auto close = [&](Kind kind) {
+    Open& bucket = open[static_cast<size_t>(kind)];
+    if (!bucket.members.empty()) add_bucket(kind, bucket.members);
+    bucket = {};
+  };
   for (auto next = parameters.rbegin(); next != parameters.rend(); ++next) {
     const at::Tensor& value = (*next)->value;
     TORCH_CHECK(value.device().is_cpu() && value.is_leaf() && value.requires_grad(),
                 "gradient buckets: parameter '", (*next)->name, "' on ", value.device(),
                 " is not a CPU leaf that requires a gradient");
+    const Kind kind = kind_of(**next);
+    Open& bucket = open[static_cast<size_t>(kind)];
     const int64_t limit =
         buckets.empty() ? std::min(kFirstBucketBytes, bucket_bytes) : bucket_bytes;
-    const bool fits =
-        members.empty() || (bytes + bytes_of(value) <= limit &&
-                            value.scalar_type() == members.front()->value.scalar_type());
-    if (!fits) {
-      add_bucket(members);
-      members.clear();
-      bytes = 0;
-    }
-    members.push_back(*next);
-    bytes += bytes_of(value);
+    const bool fits = bucket.members.empty() ||
+                      (bucket.bytes + bytes_of(value) <= limit &&
+                       value.scalar_type() == bucket.members.front()->value.scalar_type());
+    if (!fits) close(kind);
+    bucket.members.push_back(*next);
+    bucket.bytes += bytes_of(value);
   }
-  if (!members.empty()) {
-    add_bucket(members);
-  }
+  for (const Kind kind : {Kind::kCut, Kind::kReplicated, Kind::kPartial}) close(kind);
 }
 
-void GradientBuckets::State::add_bucket(const std::vector<ParameterPtr>& members) {
+void GradientBuckets::State::add_bucket(Kind kind, const std::vector<ParameterPtr>& members) {
   int64_t elements = 0;
   for (const ParameterPtr& member : members) {
     elements += member->value.numel();
@@ -112,7 +132,8 @@ void GradientBuckets::State::add_bucket(const std::vector<ParameterPtr>& members
     begin += n;
   }
   flat.push_back(bucket);
-  buckets.push_back({.slots = members.size(), .missing = members.size(), .work = nullptr});
+  buckets.push_back(
+      {.kind = kind, .slots = members.size(), .missing = members.size(), .work = nullptr});
 }
 
 void GradientBuckets::State::reached(Slot& slot) {
@@ -125,7 +146,7 @@ void GradientBuckets::State::reached(Slot& slot) {
   }
   TORCH_CHECK(grad.is_same(slot.view), "the gradient of parameter '", slot.parameter->name,
               "' has left its bucket: gradients of gradients are not supported here");
-  if (!reducing || group.size() == 1) {
+  if (!reducing || dp.size() == 1) {
     return;
   }
   if (!slot.counted) {
@@ -145,13 +166,13 @@ void GradientBuckets::State::start_full_buckets() {
 }
 
 void GradientBuckets::State::start(size_t bucket) {
-  buckets[bucket].work = group.all_reduce_async(flat[bucket]);
+  buckets[bucket].work = dp.all_reduce_async(flat[bucket]);
   started = bucket + 1;
 }
 
-GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters,
-                                 Communicator& data_parallel, int64_t bucket_bytes)
-    : state_(std::make_shared<State>(data_parallel, bucket_bytes)) {
+GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp,
+                                 Communicator& tp, int64_t bucket_bytes)
+    : state_(std::make_shared<State>(dp, tp, bucket_bytes)) {
   TORCH_CHECK(bucket_bytes > 0, "gradient buckets of ", bucket_bytes, " bytes");
   const c10::AutoGradMode no_grad(false);
   state_->lay_out(parameters);
@@ -198,7 +219,7 @@ void GradientBuckets::finish_step() {
       slot.filled = true;
     }
   }
-  if (state_->group.size() > 1) {
+  if (state_->dp.size() > 1) {
     while (state_->started < state_->buckets.size()) {
       state_->start(state_->started);
     }
@@ -207,8 +228,26 @@ void GradientBuckets::finish_step() {
       bucket.work.reset();
     }
   }
+  for (size_t i = 0; i < state_->buckets.size(); ++i) {
+    if (state_->buckets[i].kind == Kind::kPartial) state_->tp.all_reduce(state_->flat[i]);
+  }
   state_->started = 0;
   state_->reducing = false;
+}
+
+at::Tensor GradientBuckets::norm() const {
+  const c10::AutoGradMode no_grad(false);
+  std::vector<at::Tensor> cut, whole;  // norms of buckets
+  for (size_t i = 0; i < state_->buckets.size(); ++i) {
+    const bool is_cut = state_->buckets[i].kind == Kind::kCut;
+    (is_cut ? cut : whole).push_back(at::linalg_vector_norm(state_->flat[i]));
+  }
+  if (!cut.empty()) {
+    at::Tensor squares = at::stack(cut).square().sum().reshape({1});
+    state_->tp.all_reduce(squares);
+    whole.push_back(squares.sqrt().reshape({}));
+  }
+  return whole.size() == 1 ? whole.front() : at::linalg_vector_norm(at::stack(whole));
 }
 
 const std::vector<at::Tensor>& GradientBuckets::flat() const { return state_->flat; }

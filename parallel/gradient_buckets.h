@@ -8,6 +8,10 @@
 // without the averaging). The first bucket is small, so that the first all-reduce starts early. In
 // a group of one rank nothing is reduced.
 //
+// In a tensor-parallel group a bucket holds parameters of one kind: those that are cut, replicated
+// ones, and replicated ones whose gradient each rank knows only a part of. The last are summed over
+// that group too, once a step; the norm counts every parameter once.
+//
 // Backward must run in the thread that made this, as it does for CPU tensors.
 #pragma once
 
@@ -24,10 +28,10 @@ namespace dagpam::parallel {
 
 class GradientBuckets {
  public:
-  // The communicator must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
+  // The communicators must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
   // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not CPU
   // leaves that require a gradient.
-  GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& data_parallel,
+  GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp, Communicator& tp,
                   int64_t bucket_bytes);
   ~GradientBuckets();
   GradientBuckets(const GradientBuckets&) = delete;
@@ -45,8 +49,12 @@ class GradientBuckets {
   // reach have gradient 0 (and are reduced too, so that all ranks make the same calls).
   void finish_step();
 
-  // The flat buckets, e.g. for one norm over all gradients. Each parameter once, no padding. Their
-  // content is that of the last finish_step, from there until the next backward.
+  // L2 norm of the last step's gradient of the whole model: a scalar, the same on every rank. All
+  // ranks of the tensor-parallel group call.
+  at::Tensor norm() const;
+
+  // The flat buckets. Each parameter once, no padding between. Their content is that of the last
+  // finish_step, from there until the next backward.
   const std::vector<at::Tensor>& flat() const;
 
  private:

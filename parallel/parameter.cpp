@@ -10,24 +10,41 @@
 
 namespace dagpam::parallel {
 
-ParameterPtr ParameterList::add(const std::string& name, std::vector<int64_t> shape, Init init) {
-  const bool decay = shape.size() >= 2;
-  return add(name, std::move(shape), init, decay);
+int64_t ShardSpec::real_rows(int64_t local) const {
+  return std::clamp<int64_t>(global_shape[static_cast<size_t>(cut_dim)] - offset, 0, local);
 }
 
-ParameterPtr ParameterList::add(const std::string& name, std::vector<int64_t> shape, Init init,
-                                bool decay) {
+ParameterList::ParameterList(int tp_index, int tp_size) : tp_index_(tp_index), tp_size_(tp_size) {
+  TORCH_CHECK(tp_size >= 1 && tp_index >= 0 && tp_index < tp_size, "parameters of rank ", tp_index,
+              " of ", tp_size);
+}
+
+ParameterPtr ParameterList::add(const std::string& name, std::vector<int64_t> global_shape,
+                                Init init, const ParameterOptions& options) {
   TORCH_CHECK(!name.empty(), "a parameter needs a name");
   TORCH_CHECK(find(name) == nullptr, "parameter '", name, "' is declared twice");
-  for (const int64_t extent : shape) {
+  for (const int64_t extent : global_shape) {
     TORCH_CHECK(extent >= 0, "parameter '", name, "': negative extent ", extent);
   }
   auto parameter = std::make_shared<Parameter>();
+  std::vector<int64_t> shape = global_shape;
+  if (options.cut_dim >= 0 && tp_size_ > 1) {
+    const auto cut = static_cast<size_t>(options.cut_dim);
+    TORCH_CHECK(cut < shape.size(), "parameter '", name, "': cut dimension ", cut, " of ",
+                shape.size());
+    TORCH_CHECK(options.may_pad || shape[cut] % tp_size_ == 0, "parameter '", name,
+                "': ", shape[cut], " rows of dimension ", cut, " do not divide over ", tp_size_,
+                " ranks");
+    shape[cut] = (shape[cut] + tp_size_ - 1) / tp_size_;
+    parameter->shard.cut_dim = options.cut_dim;
+    parameter->shard.offset = tp_index_ * shape[cut];
+  }
   parameter->name = name;
   parameter->value = at::empty(shape, at::TensorOptions(at::kFloat)).requires_grad_();
-  parameter->shard.global_shape = std::move(shape);
+  parameter->decay = options.decay.value_or(global_shape.size() >= 2);
+  parameter->shard.global_shape = std::move(global_shape);
   parameter->init = init;
-  parameter->decay = decay;
+  parameter->partial_gradient = options.partial_gradient && tp_size_ > 1;
   items_.push_back(parameter);
   return parameter;
 }

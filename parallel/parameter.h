@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,14 @@ namespace dagpam::parallel {
 
 // Which part of a global tensor a rank holds. cut_dim -1: the whole tensor, replicated on every
 // rank of the tensor-parallel group. Otherwise rows [offset, offset + local size) of dimension
-// cut_dim.
+// cut_dim; those past the global tensor's end are padding.
 struct ShardSpec {
   std::vector<int64_t> global_shape;
   int cut_dim = -1;
   int64_t offset = 0;
+
+  // Rows of cut_dim that are no padding, of `local` rows that the rank holds.
+  int64_t real_rows(int64_t local) const;
 };
 
 // How a parameter starts. Values are a function of (seed, name, index in the global tensor), so a
@@ -38,18 +42,33 @@ struct Parameter {
   ShardSpec shard;
   Init init;
   bool decay = false;  // weight decay applies
+  // Replicated, but a rank's gradient is only its term of the sum over the tensor-parallel group.
+  bool partial_gradient = false;
+};
+
+// How a declared parameter differs from a replicated one with the usual weight decay.
+struct ParameterOptions {
+  int cut_dim = -1;                // cut over the tensor-parallel group along this dimension
+  bool may_pad = false;            // ranks may hold padding where the extent does not divide
+  bool partial_gradient = false;   // see Parameter
+  std::optional<bool> decay = {};  // default: for two or more dimensions
 };
 
 using ParameterPtr = std::shared_ptr<Parameter>;
 
-// The parameters of a model in declaration order. Order and names are the same on every rank.
+// The parameters of a model in declaration order, as rank tp_index of a tensor-parallel group of
+// tp_size holds them. Order and names are the same on every rank.
 class ParameterList {
  public:
-  // Declares a replicated parameter, not yet initialised (an empty float32 tensor of `shape`).
-  // Weight decay applies to two or more dimensions unless `decay` says otherwise. Throws c10::Error
-  // if the name is taken.
-  ParameterPtr add(const std::string& name, std::vector<int64_t> shape, Init init);
-  ParameterPtr add(const std::string& name, std::vector<int64_t> shape, Init init, bool decay);
+  explicit ParameterList(int tp_index = 0, int tp_size = 1);
+  int tp_index() const { return tp_index_; }
+  int tp_size() const { return tp_size_; }
+
+  // Declares a parameter, not yet initialised: an empty float32 tensor of this rank's part of
+  // `global_shape`, ceil(extent / tp_size) rows of a cut dimension. Throws c10::Error if the name
+  // is taken, or if a dimension does not divide that may not be padded.
+  ParameterPtr add(const std::string& name, std::vector<int64_t> global_shape, Init init,
+                   const ParameterOptions& options = {});
 
   // Fills every parameter from (seed, name). Same on every rank and under every layout.
   void initialise(uint64_t seed) const;
@@ -59,6 +78,7 @@ class ParameterList {
   int64_t count() const;                             // elements of the global tensors
 
  private:
+  int tp_index_, tp_size_;
   std::vector<ParameterPtr> items_;
 };
 

@@ -97,7 +97,7 @@ Runs runs_of(const at::Tensor& value, const ShardSpec& shard, std::string_view n
   const auto at_cut = static_cast<size_t>(cut);
   const int64_t inner = product(global.slice(at_cut + 1));
   TORCH_CHECK(shard.offset >= 0, "parameter '", name, "': negative offset ", shard.offset);
-  const int64_t rows = std::clamp<int64_t>(global[at_cut] - shard.offset, 0, local[at_cut]);
+  const int64_t rows = shard.real_rows(local[at_cut]);
   return {product(global.slice(0, at_cut)), local[at_cut] * inner, rows * inner,
           global[at_cut] * inner, shard.offset * inner};
 }

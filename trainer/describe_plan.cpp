@@ -33,7 +33,7 @@ std::string describe(const RunPlan& plan) {
   const std::string precision = configs::TrainConfig::Precision_Name(run.train().precision());
   const std::string backend = configs::ParallelConfig::Backend_Name(run.parallel().backend());
   const int64_t accumulation =
-      run.train().global_batch() / (plan.ranks * run.train().micro_batch());
+      run.train().global_batch() / (plan.copies * run.train().micro_batch());
 
   std::string text;
   text += line("run        %s, config %s", name(run.name()), configs::digest(run).c_str());
@@ -46,7 +46,9 @@ std::string describe(const RunPlan& plan) {
   text += line("parameters %lld (%lld in matrix products)", (long long)counts.all,
                (long long)counts.in_matmuls);
   text +=
-      line("grid       %d ranks: dp %d x tp 1, backend %s", plan.ranks, plan.ranks, name(backend));
+      line("grid       %d ranks: dp %d x tp %d%s, backend %s", plan.ranks, plan.copies,
+           plan.ranks / plan.copies,
+           run.parallel().sequence_parallel() ? " with sequence parallelism" : "", name(backend));
   text += line("batch      %lld sequences = %lld tokens a step; a rank: %lld micro-batches of %lld",
                (long long)run.train().global_batch(), (long long)plan.tokens_per_step,
                (long long)accumulation, (long long)run.train().micro_batch());

@@ -56,7 +56,8 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
   plan.ranks = ranks;
   plan.config = configs::with_defaults(config);
   RunConfig& run = plan.config;
-  run.mutable_train()->set_micro_batch(configs::micro_batch(run, ranks));
+  plan.copies = configs::data_parallel_size(run, ranks);
+  run.mutable_train()->set_micro_batch(configs::micro_batch(run, plan.copies));
 
   const std::string& first = run.data().train(0).prefix();
   plan.data = data::read_sidecar(first);
@@ -95,15 +96,15 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
   return plan;
 }
 
-data::BatchOptions batch_options(const RunPlan& plan, int rank) {
+data::BatchOptions batch_options(const RunPlan& plan, int copy) {
   data::BatchOptions options;
   options.seed = plan.config.train().seed();
   options.context = plan.config.model().context();
   options.global_batch = plan.config.train().global_batch();
   options.micro_batch = plan.config.train().micro_batch();
   options.vocab = plan.config.model().vocab();
-  options.rank = rank;
-  options.ranks = plan.ranks;
+  options.rank = copy;
+  options.ranks = plan.copies;
   options.prefetch = plan.config.data().prefetch();
   return options;
 }

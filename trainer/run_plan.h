@@ -18,13 +18,14 @@ struct RunPlan {
   int64_t tokens_per_step = 0;
   int64_t train_tokens = 0;  // over all sources
   int ranks = 1;
+  int copies = 1;  // of the model: data-parallel; each is shared by ranks / copies
 };
 
 // Validates, fills in, opens every data set that the config names. Throws ConfigError or DataError.
 RunPlan plan_run(const configs::RunConfig& config, int ranks);
 
-// How rank `rank` of the plan's ranks takes its part of the data.
-data::BatchOptions batch_options(const RunPlan& plan, int rank);
+// How copy `copy` of the plan's model copies takes its part of the data.
+data::BatchOptions batch_options(const RunPlan& plan, int copy);
 
 // Elements of all parameters, and of those that take part in matrix products (the output projection
 // too).

@@ -59,28 +59,48 @@ std::span<std::byte> bytes_of(const at::Tensor& t) {
   return {static_cast<std::byte*>(t.data_ptr()), static_cast<size_t>(t.nbytes())};
 }
 
-// This rank's share of what every rank holds alike: tensors dealt out in turn.
-std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state, int rank, int ranks) {
+// The rows of a tensor that are no padding: what checkpoints hold of it.
+at::Tensor real_part(const NamedTensor& tensor) {
+  const int dim = tensor.shard->cut_dim;
+  if (dim < 0) return tensor.value;
+  return tensor.value.narrow(dim, 0, tensor.shard->real_rows(tensor.value.size(dim)));
+}
+
+// What this rank writes of the state: of a cut tensor its own part, where it is this copy's turn;
+// of what all ranks hold alike, every world-th tensor. A part that is not contiguous is copied into
+// `copies`, which must outlive the pieces.
+std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state,
+                                   const parallel::Grid& grid, int rank,
+                                   std::vector<at::Tensor>& copies) {
+  const auto turn = [](size_t i, int of, int self) {
+    return static_cast<int>(i % static_cast<size_t>(of)) == self;
+  };
   std::vector<TensorPiece> pieces;
   for (size_t i = 0; i < state.size(); ++i) {
-    if (static_cast<int>(i % static_cast<size_t>(ranks)) != rank) continue;
     const NamedTensor& tensor = state[i];
+    const bool cut = tensor.shard->cut_dim >= 0;
+    if (cut ? !turn(i, grid.dp->size(), grid.dp->rank()) : !turn(i, grid.topology.world(), rank)) {
+      continue;
+    }
+    at::Tensor part = real_part(tensor);
+    if (part.numel() == 0 && tensor.value.numel() != 0) continue;  // padding alone
+    if (!part.is_contiguous()) part = copies.emplace_back(part.contiguous());
     pieces.push_back({tensor.name, "F32", tensor.shard->global_shape, tensor.shard->cut_dim,
-                      tensor.shard->offset, tensor.value.sizes().vec(), bytes_of(tensor.value)});
+                      tensor.shard->offset, part.sizes().vec(), bytes_of(part)});
   }
   return pieces;
 }
 
 configs::Manifest base_manifest(const SaveRequest& request, const Progress& progress,
                                 const std::string& tokenizer_digest, const TrainingStep& step,
-                                int ranks) {
+                                const parallel::Topology& topology) {
   configs::Manifest manifest;
   manifest.set_tokens_seen(progress.tokens);
   manifest.set_seed(request.config->train().seed());
   manifest.set_config_digest(configs::digest(*request.config));
   manifest.set_tokenizer_digest(tokenizer_digest);
-  manifest.mutable_grid()->set_data(ranks);
-  manifest.mutable_grid()->set_tensor(1);
+  manifest.mutable_grid()->set_data(topology.dp());
+  manifest.mutable_grid()->set_tensor(topology.tp());
   auto* position = manifest.mutable_position();
   position->set_next_sample(progress.data.next_sample);
   for (size_t i = 0; i < progress.data.digests.size(); ++i) {
@@ -145,9 +165,14 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
                             ") than the model expects: it was saved from another model");
     }
     const int dim = tensor.shard->cut_dim;
-    saved.read_tensor(tensor.name,
-                      {dim, tensor.shard->offset, dim < 0 ? 0 : tensor.value.size(dim)},
-                      bytes_of(tensor.value));
+    at::Tensor part = real_part(tensor);
+    if (part.numel() < tensor.value.numel()) tensor.value.zero_();  // padding
+    if (part.numel() == 0) continue;
+    const bool in_place = part.is_contiguous();
+    if (!in_place) part = part.contiguous();
+    saved.read_tensor(tensor.name, {dim, tensor.shard->offset, dim < 0 ? 0 : part.size(dim)},
+                      bytes_of(part));
+    if (!in_place) real_part(tensor).copy_(part);
   }
 }
 
@@ -161,16 +186,18 @@ std::string new_run_id(parallel::Communicator& group) {
 }
 
 void save_run(const SaveRequest& request, const Progress& progress, TrainingStep& step,
-              parallel::Communicator& group) {
+              const parallel::Grid& grid, parallel::Communicator& world) {
   auto& fs = posix_file_system();
-  const int rank = group.rank(), ranks = group.size();
+  const int rank = world.rank();
   checkpoint::CheckpointWriter writer(
       fs, {request.checkpoints, progress.step, progress.run_id, request.lease});
-  const auto records = group.all_gather_bytes(
-      writer.write_shard(rank, ranks, pieces_of(state_of(step), rank, ranks)));
+  const std::vector<NamedTensor> state = state_of(step);
+  std::vector<at::Tensor> copies;
+  const auto records = world.all_gather_bytes(
+      writer.write_shard(rank, world.size(), pieces_of(state, grid, rank, copies)));
   if (rank == 0) {
     const std::string digest = data::tokenizer_from_json(request.tokenizer_json)->digest();
-    writer.commit(base_manifest(request, progress, digest, step, ranks), records,
+    writer.commit(base_manifest(request, progress, digest, step, grid.topology), records,
                   {{checkpoint::kConfigName, configs::print(*request.config)},
                    {checkpoint::kTokenizerName, request.tokenizer_json}},
                   request.before_commit);
@@ -178,7 +205,7 @@ void save_run(const SaveRequest& request, const Progress& progress, TrainingStep
     checkpoint::prune(fs, request.checkpoints, {retention.keep(), retention.keep_every()},
                       request.lease);
   }
-  group.barrier();
+  world.barrier();
 }
 
 std::string find_resume_point(const std::string& run_dir, const std::string& resume,

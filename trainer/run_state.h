@@ -10,6 +10,7 @@
 #include "configs/run.pb.h"
 #include "data/batch_source.h"
 #include "parallel/communicator.h"
+#include "parallel/grid.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -34,12 +35,13 @@ struct SaveRequest {
 // A new run's id, the same on every rank. All ranks call.
 std::string new_run_id(parallel::Communicator& group);
 
-// Writes checkpoints/step-N, N = progress.step, from all ranks of `group`, which share the tensors
-// out among them, then prunes by checkpoint.keep and keep_every. All ranks call. A checkpoint of
+// Writes checkpoints/step-N, N = progress.step, from all ranks of `world`: each cut tensor from one
+// copy of the model, tensors that ranks hold alike shared out among them; then prunes by
+// checkpoint.keep and keep_every. All ranks call. A checkpoint of
 // that step that is there already is left as it is. Throws IoError; then no folder of that name
 // exists.
 void save_run(const SaveRequest& request, const Progress& progress, TrainingStep& step,
-              parallel::Communicator& group);
+              const parallel::Grid& grid, parallel::Communicator& world);
 
 // The checkpoint folder that --resume means: "latest", "latest-valid", "auto" ("" where there is
 // none), or a step's number. Throws CheckpointError. Rank 0 looks, all ranks call and get its
@@ -47,14 +49,15 @@ void save_run(const SaveRequest& request, const Progress& progress, TrainingStep
 std::string find_resume_point(const std::string& run_dir, const std::string& resume,
                               parallel::Communicator& group);
 
-// Reads parameters and optimizer state of `folder` into `step` after every file of it has been
-// verified. Refuses (ConfigError) where the resolved config differs in a field that may not change
-// on resume and is not in `allow_change`; names the fields. May change: parallel.*, log.*,
-// checkpoint.*, the length of the run, train.micro_batch and mixture weights. All ranks call.
+// Reads this rank's part of parameters and optimizer state of `folder`, saved under any layout,
+// into `step` after every file of it has been verified. Refuses (ConfigError) where the resolved
+// config differs in a field that may not change on resume and is not in `allow_change`; names the
+// fields. May change: parallel.*, log.*, checkpoint.*, the length of the run, train.micro_batch and
+// mixture weights. All ranks call.
 Progress load_run(const std::string& folder, const configs::RunConfig& config,
                   const std::vector<std::string>& allow_change, TrainingStep& step);
 
-// Reads the parameters alone.
+// Reads this rank's part of the parameters alone.
 void load_parameters(const std::string& folder, const TransformerLm& model);
 
 // The resolved config and the tokenizer that a checkpoint carries. Verifies the checkpoint in full.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "configs/errors.h"
@@ -12,6 +13,7 @@
 #include "data/batch_source.h"
 #include "data/indexed_dataset.h"
 #include "parallel/consistency.h"
+#include "parallel/grid.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/evaluation/evaluator.h"
@@ -84,6 +86,7 @@ class Run {
   parallel::Communicator& world_;
   RunFolder folder_;
   RunPlan plan_;
+  std::optional<parallel::Grid> grid_;
   std::unique_ptr<checkpoint::RunLock> lock_;  // rank 0
   std::string lease_;                          // rank 0's, on every rank
   std::unique_ptr<TrainingStep> step_;
@@ -102,6 +105,7 @@ class Run {
 // Everything that can refuse the run comes before the first change on disk.
 void Run::open_folder() {
   parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config));
+  grid_ = parallel::make_grid(world_, plan_.ranks / plan_.copies);
   // Rank 0 looks and tells, so that all ranks refuse together.
   at::Tensor holds = at::zeros({1}, at::kLong);
   if (first() && folder_.holds_a_run()) holds.fill_(1);
@@ -124,7 +128,7 @@ void Run::open_folder() {
 void Run::start_state() {
   const std::string from =
       request_.resume.empty() ? "" : find_resume_point(request_.run_dir, request_.resume, world_);
-  step_ = std::make_unique<TrainingStep>(plan_.config, world_);
+  step_ = std::make_unique<TrainingStep>(plan_.config, *grid_);
   if (!from.empty()) {
     std::vector<std::string> allowed = request_.allow_change;
     // A schedule that follows the length of the run may go on following it.
@@ -137,8 +141,8 @@ void Run::start_state() {
     if (!request_.init_from.empty()) load_parameters(request_.init_from, step_->model());
     progress_.run_id = new_run_id(world_);
   }
-  batches_ =
-      data::open_batches(plan_.config.data(), batch_options(plan_, world_.rank()), progress_.data);
+  batches_ = data::open_batches(plan_.config.data(), batch_options(plan_, grid_->dp->rank()),
+                                progress_.data);
   // The log's file comes last: a resume that was refused has changed nothing.
   open_log(world_.rank(), world_.size(), folder_.log(world_.rank()));
   if (first()) {
@@ -239,7 +243,7 @@ void Run::check_finite() const {
 
 void Run::log_step() {
   check_finite();
-  world_.all_reduce(window_.loss);
+  grid_->dp->all_reduce(window_.loss);
   last_loss_ = window_.loss.item<double>() / static_cast<double>(window_.steps);
   const LogWindow window = std::exchange(window_, {});
   if (!first()) return;
@@ -268,7 +272,7 @@ void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   options.reset_positions = plan_.config.data().reset_positions();
   options.reset_attention = plan_.config.data().reset_attention();
   options.progress = first();
-  const Evaluation result = evaluate(step_->model(), *dataset, options, world_);
+  const Evaluation result = evaluate(step_->model(), *dataset, options, *grid_->dp);
   if (split == "valid") evaluated_step_ = progress_.step;
   if (!first()) return;
   metrics_->add(EvaluationMetrics{progress_.step, split, result.nll, result.perplexity()});
@@ -288,7 +292,7 @@ void Run::save() {
   request.config = &plan_.config;
   request.tokenizer_json = plan_.data.tokenizer_json;
   request.loss = last_loss_;
-  save_run(request, progress_, *step_, world_);
+  save_run(request, progress_, *step_, *grid_, world_);
   saved_step_ = progress_.step;
   if (metrics_) metrics_->flush();
   log_info("saved step " + std::to_string(progress_.step));

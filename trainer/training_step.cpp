@@ -36,12 +36,14 @@ std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch) {
   return {std::move(input), view_of(batch.targets, shape)};
 }
 
-TrainingStep::TrainingStep(const configs::RunConfig& config, parallel::Communicator& data_parallel)
+TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid)
     : config_(config),
-      model_(std::make_unique<TransformerLm>(config.model(), config.attention())),
+      model_(std::make_unique<TransformerLm>(
+          config.model(), config.attention(),
+          TensorParallel{*grid.tp, config.parallel().sequence_parallel()})),
       schedule_(config.schedule(), config.optimizer().lr()),
       micro_batches_(config.train().global_batch() /
-                     (data_parallel.size() * config.train().micro_batch())),
+                     (grid.dp->size() * config.train().micro_batch())),
       norm_(at::zeros({}, at::kFloat)),
       skipped_(at::zeros({}, at::kFloat)),
       one_(at::ones({}, at::kFloat)) {
@@ -53,7 +55,7 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, parallel::Communica
   const auto& parameters = model_->parameters();
   parameters.initialise(config.train().seed());
   buckets_ = std::make_unique<parallel::GradientBuckets>(
-      parameters.all(), data_parallel,
+      parameters.all(), *grid.dp, *grid.tp,
       static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib));
   optimizer_ = make_optimizer(config.optimizer(), parameters.all());
 }
@@ -68,13 +70,13 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   for (int64_t i = 0; i < micro_batches_; ++i) {
     auto [input, targets] = to_tensors(next());
     input.dropout = &dropout;
-    const at::Tensor part = at::mul(model_->loss_sum(input, targets), 1 / global_tokens);
+    const at::Tensor part = at::mul(model_->losses(input, targets).sum(), 1 / global_tokens);
     if (i + 1 == micro_batches_) buckets_->reduce_from_now_on();
     part.backward();
     loss.add_(part.detach());
   }
   buckets_->finish_step();
-  norm_ = global_norm(buckets_->flat());
+  norm_ = buckets_->norm();
   return loss;
 }
 

@@ -12,8 +12,8 @@
 
 #include "configs/run.pb.h"
 #include "data/batch_source.h"
-#include "parallel/communicator.h"
 #include "parallel/gradient_buckets.h"
+#include "parallel/grid.h"
 #include "trainer/model/transformer_lm.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
@@ -22,14 +22,14 @@ namespace dagpam::trainer {
 
 class TrainingStep {
  public:
-  // `config` is resolved (run_plan.h). The communicator is the data-parallel group and must outlive
-  // this. Parameters are initialised from train.seed.
-  TrainingStep(const configs::RunConfig& config, parallel::Communicator& data_parallel);
+  // `config` is resolved (run_plan.h). The grid must outlive this; all its ranks make one together
+  // and call together. Parameters are initialised from train.seed.
+  TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid);
 
   // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
   // for each accumulation. Afterwards every .grad is the gradient of the mean loss a token of the
-  // global batch. All ranks call. Returns this rank's share of that mean loss: a float32 scalar,
-  // not yet summed over ranks.
+  // global batch. All ranks call. Returns this copy's share of that mean loss: a float32 scalar,
+  // not yet summed over the data-parallel group.
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
   // Clips and updates. Leaves everything unchanged where the norm is not finite, and counts that.

@@ -20,9 +20,10 @@ using Clock = std::chrono::steady_clock;
 class Stepper {
  public:
   Stepper(const trainer::RunPlan& plan, parallel::Communicator& world)
-      : step_(plan.config, world),
-        batches_(data::open_batches(plan.config.data(), trainer::batch_options(plan, world.rank()),
-                                    {})) {}
+      : grid_(parallel::make_grid(world, plan.ranks / plan.copies)),
+        step_(plan.config, grid_),
+        batches_(data::open_batches(plan.config.data(),
+                                    trainer::batch_options(plan, grid_.dp->rank()), {})) {}
 
   // Median milliseconds of `count` steps.
   double run(int64_t count) {
@@ -37,6 +38,7 @@ class Stepper {
   }
 
  private:
+  parallel::Grid grid_;
   trainer::TrainingStep step_;
   std::unique_ptr<data::BatchSource> batches_;
   int64_t done_ = 0;

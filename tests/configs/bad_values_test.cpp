@@ -220,15 +220,15 @@ TEST(MicroBatchTest, RefusesWhatDoesNotDivide) {
   RunConfig config;
   config.mutable_train()->set_global_batch(32);
   EXPECT_EQ(config_error([&] { micro_batch(config, 3); }),
-            "train.global_batch: 32 sequences do not divide over 3 ranks: choose a multiple of 3, "
-            "e.g. 33");
-  EXPECT_TRUE(contains(config_error([&] { micro_batch(config, 31); }), "31 ranks"));
+            "train.global_batch: 32 sequences do not divide over 3 copies of the model (ranks / "
+            "parallel.tensor): choose a multiple of 3, e.g. 33");
+  EXPECT_TRUE(contains(config_error([&] { micro_batch(config, 31); }), "31 copies"));
   EXPECT_TRUE(contains(config_error([&] { micro_batch(config, 64); }), "e.g. 64"));
   EXPECT_TRUE(contains(config_error([&] { micro_batch(config, 0); }), "ranks: 0"));
   config.mutable_train()->set_micro_batch(5);
   EXPECT_EQ(config_error([&] { micro_batch(config, 2); }),
-            "train.micro_batch: 5 does not divide a rank's 16 sequences (global_batch 32 / 2 "
-            "ranks): choose a divisor, e.g. 4");
+            "train.micro_batch: 5 does not divide a copy's 16 sequences (global_batch 32 / 2 "
+            "copies): choose a divisor, e.g. 4");
   config.mutable_train()->set_micro_batch(32);
   EXPECT_TRUE(contains(config_error([&] { micro_batch(config, 2); }), "e.g. 16"));
 }

@@ -82,5 +82,5 @@ def write_config(folder, prefix, text=CONFIG):
 
 def metrics(run_dir):
     """The lines of metrics.jsonl of training steps, and those of evaluations."""
-    lines = [json.loads(line) for line in (pathlib.Path(run_dir) / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (pathlib.Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
     return [m for m in lines if "loss" in m], [m for m in lines if "split" in m]

@@ -92,7 +92,8 @@ TEST(GradientBuckets, ReductionsStartWhileBackwardRuns) {
     const ParameterList list = chain();
     std::vector<std::string> events;
     Recorder recorder(group, events);
-    GradientBuckets buckets(list.all(), recorder, 1);
+    const auto self = make_self_communicator();
+    GradientBuckets buckets(list.all(), recorder, *self, 1);
     for (const ParameterPtr& parameter : list.all()) {  // before the gradient is accumulated
       parameter->value.register_hook([&events, name = parameter->name](const at::Tensor& grad) {
         events.push_back(name);
@@ -119,7 +120,8 @@ TEST(GradientBuckets, OrderIsTheSameWhereAParameterIsUnused) {
     const ParameterList list = chain();
     std::vector<std::string> events;
     Recorder recorder(group, events);
-    GradientBuckets buckets(list.all(), recorder, 1);
+    const auto self = make_self_communicator();
+    GradientBuckets buckets(list.all(), recorder, *self, 1);
     buckets.begin_step();
     buckets.reduce_from_now_on();
     if (group.rank() == 1) {
@@ -145,20 +147,20 @@ TEST(GradientBuckets, FollowTheReverseOfDeclarationAndTheSizes) {
   list.add("e", {1 << 17}, Init::constant(0));
   list.add("f", {1 << 17}, Init::constant(0));
   const auto self = make_self_communicator();
-  const GradientBuckets buckets(list.all(), *self, int64_t{3} << 20);
+  const GradientBuckets buckets(list.all(), *self, *self, int64_t{3} << 20);
   std::vector<int64_t> sizes;
   for (const at::Tensor& flat : buckets.flat()) {
     sizes.push_back(flat.numel() >> 17);
   }
   EXPECT_EQ(sizes, (std::vector<int64_t>{2, 6, 4}));  // f e | d c | b a
-  const GradientBuckets single(list.all(), *self, 1);
+  const GradientBuckets single(list.all(), *self, *self, 1);
   EXPECT_EQ(single.flat().size(), 6u);
 }
 
 TEST(GradientBuckets, OneRankReducesAndCopiesNothingTwice) {
   const ParameterList list = chain();
   const auto self = make_self_communicator();
-  GradientBuckets buckets(list.all(), *self, 1);
+  GradientBuckets buckets(list.all(), *self, *self, 1);
   buckets.begin_step();
   EXPECT_FALSE(list.all()[0]->value.grad().defined());
   buckets.reduce_from_now_on();
@@ -173,7 +175,7 @@ TEST(GradientBuckets, OneRankReducesAndCopiesNothingTwice) {
 TEST(GradientBuckets, LetGoOfTheParametersAtTheEnd) {
   const ParameterList list = chain();
   const auto self = make_self_communicator();
-  { const GradientBuckets buckets(list.all(), *self, 1); }
+  { const GradientBuckets buckets(list.all(), *self, *self, 1); }
   loss_of(list, at::ones({5})).backward();
   EXPECT_EQ(list.all()[0]->value.grad().item<float>(), 5.0f * 2 * 3 * 4);
 }
@@ -181,14 +183,14 @@ TEST(GradientBuckets, LetGoOfTheParametersAtTheEnd) {
 TEST(GradientBuckets, RefuseMisuse) {
   const auto self = make_self_communicator();
   const ParameterList list = chain();
-  EXPECT_THROW(GradientBuckets(list.all(), *self, 0), c10::Error);
-  GradientBuckets buckets(list.all(), *self, 1);
+  EXPECT_THROW(GradientBuckets(list.all(), *self, *self, 0), c10::Error);
+  GradientBuckets buckets(list.all(), *self, *self, 1);
   buckets.begin_step();
   buckets.reduce_from_now_on();
   EXPECT_THROW(buckets.reduce_from_now_on(), c10::Error);
   ParameterList frozen;
   frozen.add("w", {2}, Init::constant(1))->value.set_requires_grad(false);
-  EXPECT_THROW(GradientBuckets(frozen.all(), *self, 1), c10::Error);
+  EXPECT_THROW(GradientBuckets(frozen.all(), *self, *self, 1), c10::Error);
 }
 
 }  // namespace

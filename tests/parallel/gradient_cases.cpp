@@ -77,7 +77,8 @@ void expect_in_buckets(const ParameterList& list, const GradientBuckets& buckets
 
 void gradients_are_sums(Communicator& group, int64_t bucket_bytes) {
   const ParameterList list = some_parameters();
-  GradientBuckets buckets(list.all(), group, bucket_bytes);
+  const auto self = make_self_communicator();
+  GradientBuckets buckets(list.all(), group, *self, bucket_bytes);
   const int64_t ranks = int64_t{group.size()} * (group.size() + 1) / 2;
   for (const int64_t micro_batches : {1, 3, 2}) {  // steps; nothing of one stays in the next
     buckets.begin_step();
@@ -96,9 +97,9 @@ void gradients_are_sums(Communicator& group, int64_t bucket_bytes) {
 
 void gradients_are_those_of_one_rank(Communicator& group, int64_t bucket_bytes) {
   const ParameterList shared = some_parameters(), alone = some_parameters();
-  GradientBuckets buckets(shared.all(), group, bucket_bytes);
   const auto self = make_self_communicator();
-  GradientBuckets one(alone.all(), *self, bucket_bytes);
+  GradientBuckets buckets(shared.all(), group, *self, bucket_bytes);
+  GradientBuckets one(alone.all(), *self, *self, bucket_bytes);
   buckets.begin_step();
   one.begin_step();
   buckets.reduce_from_now_on();
@@ -118,7 +119,8 @@ void gradients_are_those_of_one_rank(Communicator& group, int64_t bucket_bytes) 
 void parameters_may_be_unused(Communicator& group, int64_t bucket_bytes) {
   const ParameterList list = some_parameters();
   const size_t parameters = list.all().size();
-  GradientBuckets buckets(list.all(), group, bucket_bytes);
+  const auto self = make_self_communicator();
+  GradientBuckets buckets(list.all(), group, *self, bucket_bytes);
   std::vector<int64_t> factors(parameters, group.size());
   for (int rank = 0; rank < group.size(); ++rank) {
     --factors[static_cast<size_t>(rank) % parameters];

@@ -17,6 +17,7 @@
 #include "parallel/session.h"
 #include "tests/parallel/collective_cases.h"
 #include "tests/parallel/gradient_cases.h"
+#include "tests/parallel/tp_cases.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -51,6 +52,11 @@ TEST(Mpi, EveryCaseInPieces) {
 TEST(Mpi, Gradients) {
   const auto world = session->world();
   cases::all_gradient_cases(*world);
+}
+
+TEST(Mpi, TensorParallel) {
+  const auto world = session->world();
+  cases::all_tp_cases(*world);
 }
 
 TEST(Mpi, LargeTensors) {

@@ -13,7 +13,7 @@ TEST(ParameterList, DeclaresInOrder) {
   ParameterList list;
   const ParameterPtr weight = list.add("layers.0.w", {3, 4}, Init::normal(0.02));
   const ParameterPtr bias = list.add("layers.0.b", {4}, Init::constant(1.5));
-  const ParameterPtr gain = list.add("gain", {2, 2}, Init::constant(1), false);
+  const ParameterPtr gain = list.add("gain", {2, 2}, Init::constant(1), {.decay = false});
   ASSERT_EQ(list.all(), (std::vector<ParameterPtr>{weight, bias, gain}));
   EXPECT_EQ(list.count(), 12 + 4 + 4);
   EXPECT_TRUE(weight->decay);

@@ -20,7 +20,9 @@ std::unique_ptr<TransformerLm> make_model() {
   auto config = configs::with_defaults(
       configs::load({}, {"model.layers=1", "model.width=8", "model.heads=2", "model.context=8",
                          "model.vocab=7", "attention.kind=DAGPAM"}));
-  auto model = std::make_unique<TransformerLm>(config.model(), config.attention());
+  static const auto alone = parallel::make_self_communicator();
+  auto model =
+      std::make_unique<TransformerLm>(config.model(), config.attention(), TensorParallel{*alone});
   model->parameters().initialise(3);
   for (const auto& parameter : model->parameters().all()) {
     const at::NoGradGuard no_grad;

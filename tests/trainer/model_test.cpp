@@ -25,7 +25,9 @@ RunConfig tiny(const std::vector<std::string>& overrides) {
 }
 
 std::unique_ptr<TransformerLm> make(const RunConfig& config) {
-  auto model = std::make_unique<TransformerLm>(config.model(), config.attention());
+  static const auto alone = parallel::make_self_communicator();
+  auto model =
+      std::make_unique<TransformerLm>(config.model(), config.attention(), TensorParallel{*alone});
   model->parameters().initialise(7);
   return model;
 }
@@ -83,7 +85,7 @@ TEST_P(ModelOptionsTest, EveryParameterGetsAGradient) {
   const auto model = make(tiny(GetParam()));
   ForwardInput input;
   input.tokens = tokens(kText).narrow(1, 0, 9);
-  const at::Tensor loss = model->loss_sum(input, tokens(kText).narrow(1, 1, 9));
+  const at::Tensor loss = model->losses(input, tokens(kText).narrow(1, 1, 9)).sum();
   // Small initial weights predict nearly evenly.
   EXPECT_NEAR(loss.item<double>() / 9, std::log(11.0), 0.2);
   loss.backward();

@@ -132,10 +132,5 @@ TEST(OptimizerTest, DivisorScalesTheGradientAndInfinityChangesNothing) {
   }
 }
 
-TEST(GlobalNormTest, CountsEveryTensorOnce) {
-  EXPECT_DOUBLE_EQ(global_norm({at::tensor({3.0f})}).item<double>(), 3);
-  EXPECT_DOUBLE_EQ(global_norm({at::tensor({2.0f, 4.0f}), at::tensor({4.0f})}).item<double>(), 6);
-}
-
 }  // namespace
 }  // namespace dagpam::trainer

@@ -1,7 +1,6 @@
 #include "trainer/evaluation/evaluator.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
@@ -65,11 +64,7 @@ class Scorer {
     if (options_.reset_attention) {
       input.key_begin = at::from_blob(key_begin_.data(), {rows, length}, at::kInt);
     }
-    const int64_t scored = length - from;
-    const at::Tensor hidden = model_.hidden(input).narrow(1, from, scored);  // [B, scored, C]
-    const at::Tensor logits = model_.logits(hidden).reshape({rows * scored, -1});
-    const at::Tensor targets = all.narrow(1, from + 1, scored).reshape({-1});
-    const at::Tensor nll = at::cross_entropy_loss(logits, targets, {}, at::Reduction::None);
+    const at::Tensor nll = model_.losses(input, all.narrow(1, 1, length), from);  // [B, scored]
     return nll.sum(at::kDouble).item<double>();
   }
 

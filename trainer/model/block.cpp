@@ -16,37 +16,42 @@ std::string prefix_of(int64_t index) { return "layers." + std::to_string(index) 
 // The projection's rows are grouped by key-value head, so that a cut over heads is one contiguous
 // slice.
 Block::Block(const configs::ModelConfig& model, const attention::Options& attention, int64_t index,
-             parallel::ParameterList& parameters, std::function<attention::Lambdas()> lambdas)
-    : index_(index),
+             parallel::ParameterList& parameters, const TensorParallel& tp,
+             std::function<attention::Lambdas()> lambdas)
+    : tp_(&tp.group),
+      index_(index),
       heads_(attention.heads),
       kv_heads_(attention.kv_heads),
       head_width_(attention.head_width),
       dropout_(model.dropout()),
       attention_dropout_(model.attention_dropout()),
       pre_norm_(model.norm_position() == configs::ModelConfig::PRE),
-      attention_norm_(model, prefix_of(index) + "attention_norm.", parameters),
-      qkv_({model.width(), (heads_ + 2 * kv_heads_) * head_width_, model.bias()},
+      attention_norm_(model, prefix_of(index) + "attention_norm.", parameters, tp),
+      qkv_({model.width(), (heads_ + 2 * kv_heads_) * head_width_ * tp.group.size(), model.bias(),
+            kWeightDeviation},
            prefix_of(index) + "attention.qkv.", parameters),
       attention_(attention::make_attention(attention, prefix_of(index) + "attention.", parameters,
                                            std::move(lambdas))),
       out_({model.width(), model.width(), model.bias(), residual_deviation(model)},
-           prefix_of(index) + "attention.out.", parameters),
-      mlp_norm_(model, prefix_of(index) + "mlp_norm.", parameters),
-      mlp_(model, prefix_of(index) + "mlp.", parameters) {}
+           prefix_of(index) + "attention.out.", parameters, tp.group, tp.sequence),
+      mlp_norm_(model, prefix_of(index) + "mlp_norm.", parameters, tp),
+      mlp_(model, prefix_of(index) + "mlp.", parameters, tp) {}
 
 at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
                        parallel::DropoutSite site) const {
   if (!context.dropout || dropout_ == 0) return x;
   const uint64_t key =
       parallel::dropout_key(context.dropout->seed, context.dropout->step, index_, site);
-  return parallel::dropout(x, context.samples, dropout_, key);
+  return parallel::dropout(x, context.samples, dropout_, key, context.first_token);
 }
 
 at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
                          attention::KeyValueCache* cache) const {
-  const int64_t batch = x.size(0), tokens = x.size(1), group = heads_ / kv_heads_;
+  const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, context.stream);  // [B, N, C]
+  const int64_t batch = entered.size(0), tokens = entered.size(1), group = heads_ / kv_heads_;
   // [B, N, (H + 2 Hkv) D] -> [B, N, Hkv, group + 2, D], then cut into q, k, v along the fourth.
-  const at::Tensor qkv = qkv_.forward(x).view({batch, tokens, kv_heads_, group + 2, head_width_});
+  const at::Tensor qkv =
+      qkv_.forward(entered).view({batch, tokens, kv_heads_, group + 2, head_width_});
   const auto parts = at::split_with_sizes(qkv, {group, 1, 1}, 3);
   const at::Tensor q = parts[0].reshape({batch, tokens, heads_, head_width_});
   const at::Tensor k = parts[1].squeeze(3), v = parts[2].squeeze(3);  // [B, N, Hkv, D]
@@ -57,10 +62,11 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
     dropout.key = parallel::dropout_key(context.dropout->seed, context.dropout->step, index_,
                                         parallel::DropoutSite::kAttentionWeights);
     dropout.samples = context.samples;
+    dropout.head_offset = tp_->rank() * heads_;
   }
   const at::Tensor y = attention_->forward(q, k, v, context.visibility, context.rotary,
                                            dropout.p > 0 ? &dropout : nullptr, cache);
-  return out_.forward(y.view({batch, tokens, heads_ * head_width_}));  // [B, N, C]
+  return out_.forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
 }
 
 at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
@@ -69,7 +75,7 @@ at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
     return drop(attend(input, context, cache), context, parallel::DropoutSite::kAttentionOut);
   };
   const auto transformed = [&](const at::Tensor& input) {
-    return drop(mlp_.forward(input), context, parallel::DropoutSite::kMlpOut);
+    return drop(mlp_.forward(input, context.stream), context, parallel::DropoutSite::kMlpOut);
   };
   if (pre_norm_) {
     const at::Tensor middle = at::add(x, attended(attention_norm_.forward(x)));  // [B, N, C]

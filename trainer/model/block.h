@@ -1,5 +1,6 @@
 // trainer/model/block.h: one Transformer block: self-attention and MLP, each on a residual branch,
-// normed before (PRE: x + f(norm(x))) or after (POST: norm(x + f(x))).
+// normed before (PRE: x + f(norm(x))) or after (POST: norm(x + f(x))). Heads and the MLP's hidden
+// channels are cut over a tensor-parallel group of P ranks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,14 +25,18 @@ struct BlockContext {
   const attention::Rotary* rotary = nullptr;  // rows of the new tokens' positions
   at::Tensor samples;                         // [B] int64
   const DropoutStep* dropout = nullptr;
+  parallel::Stream stream = parallel::Stream::kWhole;
+  int64_t first_token = 0;  // of the residual stream that this rank holds
 };
 
 class Block {
  public:
   Block(const configs::ModelConfig& model, const attention::Options& attention, int64_t index,
-        parallel::ParameterList& parameters, std::function<attention::Lambdas()> lambdas);
+        parallel::ParameterList& parameters, const TensorParallel& tp,
+        std::function<attention::Lambdas()> lambdas);
 
-  // x [B, N, C] -> [B, N, C]. `cache` is this layer's, or nullptr.
+  // x [B, N, C], or this rank's tokens of it -> the same shape. `cache` is this layer's, or
+  // nullptr.
   at::Tensor forward(const at::Tensor& x, const BlockContext& context,
                      attention::KeyValueCache* cache) const;
 
@@ -41,13 +46,14 @@ class Block {
   at::Tensor drop(const at::Tensor& x, const BlockContext& context,
                   parallel::DropoutSite site) const;
 
-  int64_t index_, heads_, kv_heads_, head_width_;
+  parallel::Communicator* tp_;
+  int64_t index_, heads_, kv_heads_, head_width_;  // heads of this rank
   double dropout_, attention_dropout_;
   bool pre_norm_;
   Norm attention_norm_;
-  Linear qkv_;  // rows by key-value head: its query heads, its key, its value
+  parallel::ColumnLinear qkv_;  // rows by key-value head: its query heads, its key, its value
   std::unique_ptr<attention::Attention> attention_;
-  Linear out_;
+  parallel::RowLinear out_;
   Norm mlp_norm_;
   Mlp mlp_;
 };

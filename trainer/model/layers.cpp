@@ -2,7 +2,6 @@
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/rms_norm.h>
@@ -20,24 +19,13 @@ double residual_deviation(const ModelConfig& model) {
   return kWeightDeviation / std::sqrt(2.0 * static_cast<double>(model.layers()));
 }
 
-Linear::Linear(const Options& options, const std::string& prefix,
-               parallel::ParameterList& parameters)
-    : weight_(parameters.add(prefix + "weight", {options.out, options.in},
-                             Init::normal(options.deviation))) {
-  if (options.bias) bias_ = parameters.add(prefix + "bias", {options.out}, Init::constant(0));
-}
-
-at::Tensor Linear::forward(const at::Tensor& x) const {
-  return at::linear(x, weight_->value, bias_ ? bias_->value : at::Tensor());
-}
-
-Norm::Norm(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters)
-    : width_(model.width()),
-      eps_(model.norm_eps()),
-      rms_(model.norm() == ModelConfig::RMS),
-      weight_(parameters.add(prefix + "weight", {model.width()}, Init::constant(1))) {
+Norm::Norm(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters,
+           const TensorParallel& tp)
+    : width_(model.width()), eps_(model.norm_eps()), rms_(model.norm() == ModelConfig::RMS) {
+  const parallel::ParameterOptions spread{.partial_gradient = tp.sequence};
+  weight_ = parameters.add(prefix + "weight", {width_}, Init::constant(1), spread);
   if (model.bias() && !rms_) {
-    bias_ = parameters.add(prefix + "bias", {model.width()}, Init::constant(0));
+    bias_ = parameters.add(prefix + "bias", {width_}, Init::constant(0), spread);
   }
 }
 
@@ -46,20 +34,24 @@ at::Tensor Norm::forward(const at::Tensor& x) const {
   return at::layer_norm(x, {width_}, weight_->value, bias_ ? bias_->value : at::Tensor(), eps_);
 }
 
-Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters)
+Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters,
+         const TensorParallel& tp)
     : kind_(model.mlp()),
-      up_({model.width(), model.mlp_width(), model.bias()}, prefix + "up.", parameters),
+      tp_(&tp.group),
+      up_({model.width(), model.mlp_width(), model.bias(), kWeightDeviation}, prefix + "up.",
+          parameters),
       down_({model.mlp_width(), model.width(), model.bias(), residual_deviation(model)},
-            prefix + "down.", parameters) {
+            prefix + "down.", parameters, tp.group, tp.sequence) {
   if (kind_ == ModelConfig::SWIGLU) {
-    gate_ =
-        std::make_unique<Linear>(Linear::Options{model.width(), model.mlp_width(), model.bias()},
-                                 prefix + "gate.", parameters);
+    gate_ = std::make_unique<parallel::ColumnLinear>(
+        parallel::LinearOptions{model.width(), model.mlp_width(), model.bias(), kWeightDeviation},
+        prefix + "gate.", parameters);
   }
 }
 
-at::Tensor Mlp::forward(const at::Tensor& x) const {
-  at::Tensor hidden = up_.forward(x);  // [B, T, mlp_width]
+at::Tensor Mlp::forward(const at::Tensor& x, parallel::Stream stream) const {
+  const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, stream);  // [B, T, C]
+  at::Tensor hidden = up_.forward(entered);                               // [B, T, mlp_width / P]
   switch (kind_) {
     case ModelConfig::RELU:
       hidden = at::relu(hidden);
@@ -68,10 +60,10 @@ at::Tensor Mlp::forward(const at::Tensor& x) const {
       hidden = at::gelu(hidden);
       break;
     case ModelConfig::SWIGLU:
-      hidden = at::mul(at::silu(gate_->forward(x)), hidden);
+      hidden = at::mul(at::silu(gate_->forward(entered)), hidden);
       break;
   }
-  return down_.forward(hidden);
+  return down_.forward(hidden, stream);
 }
 
 }  // namespace dagpam::trainer

@@ -10,32 +10,27 @@
 #include <string>
 
 #include "configs/run.pb.h"
+#include "parallel/communicator.h"
 #include "parallel/parameter.h"
+#include "parallel/tp_layers.h"
 
 namespace dagpam::trainer {
 
 inline constexpr double kWeightDeviation = 0.02;
 
-// y = x W^T + b.  x [..., In] -> [..., Out]; W [Out, In], b [Out] or none.
-class Linear {
- public:
-  struct Options {
-    int64_t in = 0, out = 0;
-    bool bias = true;
-    double deviation = kWeightDeviation;
-  };
-  Linear(const Options& options, const std::string& prefix, parallel::ParameterList& parameters);
-  at::Tensor forward(const at::Tensor& x) const;
-
- private:
-  parallel::ParameterPtr weight_, bias_;
+// The tensor-parallel group that shares a copy of the model.
+struct TensorParallel {
+  parallel::Communicator& group;
+  // Between the cut layers a rank holds its own tokens of the residual stream alone, wherever their
+  // number divides (Korthikanti et al. 2022).
+  bool sequence = false;
 };
 
 // Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019) over the last dimension.
 class Norm {
  public:
   Norm(const configs::ModelConfig& model, const std::string& prefix,
-       parallel::ParameterList& parameters);
+       parallel::ParameterList& parameters, const TensorParallel& tp);
   at::Tensor forward(const at::Tensor& x) const;
 
  private:
@@ -45,18 +40,20 @@ class Norm {
   parallel::ParameterPtr weight_, bias_;
 };
 
-// down(act(up(x))), or down(silu(gate(x)) * up(x)) for SWIGLU (Shazeer 2020).
+// down(act(up(x))), or down(silu(gate(x)) * up(x)) for SWIGLU (Shazeer 2020). The hidden channels
+// are cut over the tensor-parallel group.
 class Mlp {
  public:
   Mlp(const configs::ModelConfig& model, const std::string& prefix,
-      parallel::ParameterList& parameters);
-  at::Tensor forward(const at::Tensor& x) const;  // [B, T, C] -> [B, T, C]
+      parallel::ParameterList& parameters, const TensorParallel& tp);
+  at::Tensor forward(const at::Tensor& x, parallel::Stream stream) const;  // [B, T, C], same out
 
  private:
   configs::ModelConfig::Mlp kind_;
-  Linear up_;
-  Linear down_;
-  std::unique_ptr<Linear> gate_;
+  parallel::Communicator* tp_;
+  parallel::ColumnLinear up_;
+  parallel::RowLinear down_;
+  std::unique_ptr<parallel::ColumnLinear> gate_;
 };
 
 // Deviation of projections whose output is added to the residual stream.

@@ -1,16 +1,15 @@
 #include "trainer/model/transformer_lm.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mul.h>
 
 #include <cmath>
 
 #include "parallel/random.h"
+#include "parallel/vocabulary_loss.h"
 #include "trainer/model/block.h"
 #include "trainer/model/positions.h"
 
@@ -23,7 +22,9 @@ using parallel::Init;
 
 namespace {
 
-attention::Options attention_options(const ModelConfig& model, const AttentionConfig& attention) {
+// `ranks` share the heads.
+attention::Options attention_options(const ModelConfig& model, const AttentionConfig& attention,
+                                     int64_t ranks) {
   attention::Options options;
   switch (attention.kind()) {
     case AttentionConfig::SOFTMAX:
@@ -36,8 +37,8 @@ attention::Options attention_options(const ModelConfig& model, const AttentionCo
       options.kind = attention::Kind::kDagpam;
       break;
   }
-  options.heads = model.heads();
-  options.kv_heads = model.kv_heads();
+  options.heads = model.heads() / ranks;
+  options.kv_heads = model.kv_heads() / ranks;
   options.head_width = model.width() / model.heads();
   options.reference = attention.path() == AttentionConfig::REFERENCE;
   return options;
@@ -61,52 +62,69 @@ attention::LambdaOptions lambda_options(const LambdaConfig& config) {
 
 }  // namespace
 
-TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& attention)
-    : model_(model) {
+TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& attention,
+                             const TensorParallel& tp)
+    : model_(model), tp_(tp), parameters_(tp.group.rank(), tp.group.size()) {
   const int64_t width = model.width(), context = model.context();
-  token_embedding_ = parameters_.add("embedding.token.weight", {model.vocab(), width},
-                                     Init::normal(kWeightDeviation));
+  token_embedding_ = std::make_unique<parallel::VocabularyTable>(
+      model.vocab(), width, kWeightDeviation, "embedding.token.weight", parameters_, tp.group);
   if (model.positions() == ModelConfig::LEARNED) {
-    position_embedding_ = parameters_.add("embedding.position.weight", {context, width},
-                                          Init::normal(kWeightDeviation));
+    position_embedding_ =
+        parameters_.add("embedding.position.weight", {context, width},
+                        Init::normal(kWeightDeviation), {.partial_gradient = tp.sequence});
   } else if (model.positions() == ModelConfig::SINUSOIDAL) {
     sinusoids_ = sinusoidal_table(context, width);
   } else if (model.positions() == ModelConfig::ROTARY) {
     rotary_ = rotary_table(context, width / model.heads(), model.rotary_base());
   }
   if (attention.kind() == AttentionConfig::DAGPAM) {
-    lambdas_ = std::make_unique<attention::LambdaBank>(lambda_options(attention.lambda()),
-                                                       model.layers(), model.heads(), parameters_);
+    lambdas_ =
+        std::make_unique<attention::LambdaBank>(lambda_options(attention.lambda()), model.layers(),
+                                                model.heads() / tp.group.size(), parameters_);
   }
-  const attention::Options options = attention_options(model, attention);
+  const attention::Options options = attention_options(model, attention, tp.group.size());
   for (int64_t i = 0; i < model.layers(); ++i) {
     auto lambdas = [this, i] { return lambdas_->layer(i); };
-    blocks_.push_back(std::make_unique<Block>(model, options, i, parameters_, lambdas));
+    blocks_.push_back(std::make_unique<Block>(model, options, i, parameters_, tp_, lambdas));
   }
   if (model.norm_position() == ModelConfig::PRE) {
-    final_norm_ = std::make_unique<Norm>(model, "norm.", parameters_);
+    final_norm_ = std::make_unique<Norm>(model, "norm.", parameters_, tp_);
   }
   if (!model.tied_embeddings()) {
-    output_ = std::make_unique<Linear>(Linear::Options{width, model.vocab(), false}, "output.",
-                                       parameters_);
+    output_ = std::make_unique<parallel::VocabularyTable>(model.vocab(), width, kWeightDeviation,
+                                                          "output.weight", parameters_, tp.group);
   }
 }
 
 TransformerLm::~TransformerLm() = default;
 
-at::Tensor TransformerLm::embed(const ForwardInput& input, const at::Tensor& positions) const {
-  at::Tensor x = at::embedding(token_embedding_->value, input.tokens);  // [B, N, C]
+// Where the tokens do not divide (the tail of an evaluation) or come one by one (generation), every
+// rank holds them all.
+parallel::Stream TransformerLm::stream_of(const ForwardInput& input) const {
+  const int64_t ranks = tp_.group.size();
+  if (!tp_.sequence || ranks == 1) return parallel::Stream::kWhole;
+  if (!input.caches && input.tokens.size(1) % ranks == 0) return parallel::Stream::kOwnTokens;
+  TORCH_CHECK(!at::GradMode::is_enabled(), "training on ", input.tokens.size(1),
+              " tokens, which do not divide over the ", ranks, " ranks of a sequence");
+  return parallel::Stream::kWhole;
+}
+
+at::Tensor TransformerLm::embed(const ForwardInput& input, const at::Tensor& positions,
+                                const BlockContext& context) const {
+  at::Tensor x = token_embedding_->embed(input.tokens, context.stream);  // [B, N, C] or own tokens
+  const at::Tensor own =
+      positions.narrow(positions.dim() - 1, context.first_token, x.size(1));  // [N] or [B, N]
   if (position_embedding_) {
-    x = at::add(x, at::embedding(position_embedding_->value, positions));  // [N, C] or [B, N, C]
+    x = at::add(x, at::embedding(position_embedding_->value, own));  // [N, C] or [B, N, C]
   } else if (sinusoids_.defined()) {
     // Vaswani et al. scale the embedding so that the sinusoids, of size 1, do not drown it.
     x = at::add(at::mul(x, std::sqrt(static_cast<double>(model_.width()))),
-                at::embedding(sinusoids_, positions));
+                at::embedding(sinusoids_, own));
   }
   if (!input.dropout || model_.dropout() == 0) return x;
   const uint64_t key = parallel::dropout_key(input.dropout->seed, input.dropout->step, 0,
                                              parallel::DropoutSite::kEmbedding);
-  return parallel::dropout(x, input.samples, model_.dropout(), key);
+  return parallel::dropout(x, input.samples, model_.dropout(), key, context.first_token);
 }
 
 at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
@@ -122,26 +140,38 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
   context.visibility.begin = input.key_begin;
   context.samples = input.samples;
   context.dropout = input.dropout;
+  context.stream = stream_of(input);
+  if (context.stream == parallel::Stream::kOwnTokens) {
+    context.first_token = tp_.group.rank() * (tokens / tp_.group.size());
+  }
   attention::Rotary rotary;
   if (rotary_.cos.defined()) {
     rotary = rotary_at(rotary_, positions);
     context.rotary = &rotary;
   }
-  at::Tensor x = embed(input, positions);  // [B, N, C]
+  at::Tensor x = embed(input, positions, context);  // [B, N, C] or own tokens, as in every block
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = blocks_[i]->forward(x, context, input.caches ? &(*input.caches)[i] : nullptr);
   }
-  return final_norm_ ? final_norm_->forward(x) : x;
+  if (final_norm_) x = final_norm_->forward(x);
+  return parallel::enter_cut_layer(x, tp_.group, context.stream);  // [B, N, C]
 }
 
 at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {
-  return output_ ? output_->forward(hidden) : at::linear(hidden, token_embedding_->value);
+  return (output_ ? output_ : token_embedding_)->logits(hidden);
 }
 
-at::Tensor TransformerLm::loss_sum(const ForwardInput& input, const at::Tensor& targets) const {
-  const at::Tensor scores = logits(hidden(input));  // [B, N, V]
-  return at::cross_entropy_loss(scores.view({-1, scores.size(2)}), targets.reshape({-1}),
-                                /*weight=*/{}, at::Reduction::Sum);
+at::Tensor TransformerLm::losses(const ForwardInput& input, const at::Tensor& targets,
+                                 int64_t first) const {
+  const int64_t batch = targets.size(0), scored = targets.size(1) - first;
+  const at::Tensor scores = logits(hidden(input).narrow(1, first, scored));  // [B, scored, Vr]
+  parallel::VocabularyLossOptions options;
+  options.vocab = model_.vocab();
+  options.first = token_embedding_->first();
+  return parallel::vocabulary_cross_entropy(scores.flatten(0, 1),
+                                            targets.narrow(1, first, scored).reshape({-1}), options,
+                                            tp_.group)
+      .view({batch, scored});
 }
 
 }  // namespace dagpam::trainer

@@ -1,7 +1,7 @@
 // trainer/model/transformer_lm.h: the decoder-only language model.
 //
 // Legend: B batch, N new tokens, T context, C width, H query heads, Hkv key-value heads, D = C / H,
-// V vocabulary, L layers.
+// V vocabulary, L layers; P ranks of the tensor-parallel group that shares the model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,13 +34,15 @@ struct ForwardInput {
 };
 
 class Block;
+struct BlockContext;
 
 class TransformerLm {
  public:
   // `model` and `attention` are complete (configs::with_defaults) and valid, model.vocab is set.
   // Parameters are declared, not initialised: call parameters().initialise(seed), or load a
-  // checkpoint.
-  TransformerLm(const configs::ModelConfig& model, const configs::AttentionConfig& attention);
+  // checkpoint. All ranks of `tp` make and call the model together; the group must outlive it.
+  TransformerLm(const configs::ModelConfig& model, const configs::AttentionConfig& attention,
+                const TensorParallel& tp);
   ~TransformerLm();
   TransformerLm(const TransformerLm&) = delete;
   TransformerLm& operator=(const TransformerLm&) = delete;
@@ -48,29 +50,34 @@ class TransformerLm {
   const parallel::ParameterList& parameters() const { return parameters_; }
   const configs::ModelConfig& config() const { return model_; }
 
-  at::Tensor hidden(const ForwardInput& input) const;  // [B, N, C], after the final norm
-  at::Tensor logits(const at::Tensor& hidden) const;   // [B, N, C] -> [B, N, V]
+  // [B, N, C], after the final norm, ready for logits(); alike on all ranks.
+  at::Tensor hidden(const ForwardInput& input) const;
+  at::Tensor logits(const at::Tensor& hidden) const;  // [B, N, C] -> [B, N, V], this rank's of V
 
-  // Sum over tokens of -log p(target), in nats: a scalar. targets [B, N] int64.
-  at::Tensor loss_sum(const ForwardInput& input, const at::Tensor& targets) const;
+  // -log p(target) in nats of the tokens from `first` on: [B, N - first], alike on all ranks.
+  // targets [B, N] int64.
+  at::Tensor losses(const ForwardInput& input, const at::Tensor& targets, int64_t first = 0) const;
 
   std::vector<attention::KeyValueCache> make_caches() const {
     return std::vector<attention::KeyValueCache>(static_cast<size_t>(model_.layers()));
   }
 
  private:
-  at::Tensor embed(const ForwardInput& input, const at::Tensor& positions) const;
+  parallel::Stream stream_of(const ForwardInput& input) const;
+  at::Tensor embed(const ForwardInput& input, const at::Tensor& positions,
+                   const BlockContext& context) const;
 
   configs::ModelConfig model_;
+  TensorParallel tp_;
   parallel::ParameterList parameters_;
-  parallel::ParameterPtr token_embedding_;     // [V, C]
-  parallel::ParameterPtr position_embedding_;  // [T, C], LEARNED
-  at::Tensor sinusoids_;                       // [T, C], SINUSOIDAL
-  attention::Rotary rotary_;                   // [T, D / 2], ROTARY
+  std::unique_ptr<parallel::VocabularyTable> token_embedding_;  // [V, C]
+  parallel::ParameterPtr position_embedding_;                   // [T, C], LEARNED
+  at::Tensor sinusoids_;                                        // [T, C], SINUSOIDAL
+  attention::Rotary rotary_;                                    // [T, D / 2], ROTARY
   std::unique_ptr<attention::LambdaBank> lambdas_;
   std::vector<std::unique_ptr<Block>> blocks_;
   std::unique_ptr<Norm> final_norm_;
-  std::unique_ptr<Linear> output_;  // untied
+  std::unique_ptr<parallel::VocabularyTable> output_;  // [V, C], untied
 };
 
 }  // namespace dagpam::trainer

@@ -4,8 +4,6 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/add.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -134,13 +132,6 @@ std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config
     return std::make_unique<Sgd>(config, parameters);
   }
   return std::make_unique<AdamW>(config, parameters);
-}
-
-at::Tensor global_norm(const std::vector<at::Tensor>& flat) {
-  std::vector<at::Tensor> norms;
-  norms.reserve(flat.size());
-  for (const at::Tensor& part : flat) norms.push_back(at::linalg_vector_norm(part));
-  return norms.size() == 1 ? norms.front() : at::linalg_vector_norm(at::stack(norms));
 }
 
 }  // namespace dagpam::trainer

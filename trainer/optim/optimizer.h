@@ -37,7 +37,4 @@ class Optimizer {
 std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config,
                                           const std::vector<parallel::ParameterPtr>& parameters);
 
-// Euclidean norm over all tensors: a scalar tensor. `flat` as of parallel::GradientBuckets.
-at::Tensor global_norm(const std::vector<at::Tensor>& flat);
-
 }  // namespace dagpam::trainer

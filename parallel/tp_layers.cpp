@@ -1,0 +1,68 @@
+#include "parallel/tp_layers.h"
+
+#include <ATen/ops/add.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/linear.h>
+
+namespace dagpam::parallel {
+
+ColumnLinear::ColumnLinear(const LinearOptions& options, const std::string& prefix,
+                           ParameterList& parameters)
+    : weight_(parameters.add(prefix + "weight", {options.out, options.in},
+                             Init::normal(options.deviation), {.cut_dim = 0})) {
+  if (options.bias) {
+    bias_ = parameters.add(prefix + "bias", {options.out}, Init::constant(0), {.cut_dim = 0});
+  }
+}
+
+at::Tensor ColumnLinear::forward(const at::Tensor& x) const {
+  return at::linear(x, weight_->value, bias_ ? bias_->value : at::Tensor());
+}
+
+RowLinear::RowLinear(const LinearOptions& options, const std::string& prefix,
+                     ParameterList& parameters, Communicator& tp, bool sequence)
+    : weight_(parameters.add(prefix + "weight", {options.out, options.in},
+                             Init::normal(options.deviation), {.cut_dim = 1})),
+      tp_(&tp) {
+  if (options.bias) {
+    bias_ = parameters.add(prefix + "bias", {options.out}, Init::constant(0),
+                           {.partial_gradient = sequence});
+  }
+}
+
+at::Tensor RowLinear::forward(const at::Tensor& x, Stream stream) const {
+  const at::Tensor bias = bias_ ? bias_->value : at::Tensor();
+  if (tp_->size() == 1) return at::linear(x, weight_->value, bias);
+  // The bias joins once, after the sum.
+  const at::Tensor sum = leave_cut_layer(at::linear(x, weight_->value), *tp_, stream);
+  return bias.defined() ? at::add(sum, bias) : sum;
+}
+
+VocabularyTable::VocabularyTable(int64_t vocab, int64_t width, double deviation,
+                                 const std::string& name, ParameterList& parameters,
+                                 Communicator& tp)
+    : table_(parameters.add(name, {vocab, width}, Init::normal(deviation),
+                            {.cut_dim = 0, .may_pad = true})),
+      tp_(&tp) {}
+
+int64_t VocabularyTable::rows() const {
+  const int64_t held = table_->value.size(0);
+  return tp_->size() == 1 ? held : table_->shard.real_rows(held);
+}
+
+at::Tensor VocabularyTable::embed(const at::Tensor& ids, Stream stream) const {
+  if (tp_->size() == 1) return at::embedding(table_->value, ids);
+  // Ids of other ranks read row 0 and count as nothing; each id is some rank's own.
+  const at::Tensor own = ids.sub(first());                          // [B, T]
+  const at::Tensor foreign = own.lt(0).logical_or(own.ge(rows()));  // [B, T]
+  const at::Tensor rows_read =
+      at::embedding(table_->value, own.masked_fill(foreign, 0));  // [B, T, C]
+  return leave_cut_layer(rows_read.masked_fill(foreign.unsqueeze(-1), 0), *tp_, stream);
+}
+
+at::Tensor VocabularyTable::logits(const at::Tensor& x) const {
+  const bool padded = rows() < table_->value.size(0);
+  return at::linear(x, padded ? table_->value.narrow(0, 0, rows()) : table_->value);
+}
+
+}  // namespace dagpam::parallel

@@ -1,0 +1,173 @@
+// Every layout gives the maths of one rank: ranks as threads, tiny models.
+#include "trainer/layout_check.h"
+
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "configs/errors.h"
+#include "configs/run_config.h"
+#include "data/prepare.h"
+#include "tests/data/scratch_folder.h"
+#include "trainer/layout.h"
+
+namespace dagpam::trainer {
+namespace {
+
+using Overrides = std::vector<std::string>;
+
+// A data set of 23 symbols, which no group here divides.
+class LayoutCheckTest : public testing::TestWithParam<std::pair<const char*, Overrides>> {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<data::ScratchFolder>();
+    std::string text;
+    for (int i = 0; i < 6000; ++i) text += static_cast<char>('a' + (i * i / 7 + i % 5) % 23);
+    data::write_bytes(*folder_ / "train.txt", text);
+    data::PrepareOptions options;
+    options.train = {*folder_ / "train.txt"};
+    options.tokenizer = "char";
+    options.out = *folder_ / "text";
+    options.progress = nullptr;
+    data::prepare(options);
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static configs::RunConfig config(const Overrides& overrides) {
+    configs::RunConfig config =
+        configs::load({}, {"model.layers=2", "model.width=32", "model.heads=4", "model.context=16",
+                           "model.dropout=0.1", "model.attention_dropout=0.1",
+                           "train.global_batch=4", "train.steps=10", "schedule.warmup_steps=2",
+                           "attention.kind=DAGPAM", "data.train.0.prefix=" + (*folder_ / "text")});
+    for (const std::string& one : overrides) configs::apply_override(config, one);
+    return config;
+  }
+
+  // What rank 0 gets.
+  static std::vector<LayoutResult> check(const Overrides& overrides,
+                                         const std::vector<std::string>& layouts) {
+    std::vector<LayoutResult> results;
+    parallel::run_ranks_as_threads(4, [&](parallel::Communicator& world) {
+      auto mine = check_layouts(config(overrides), {layouts, 3}, world);
+      if (world.rank() == 0) results = std::move(mine);
+    });
+    return results;
+  }
+
+  static std::unique_ptr<data::ScratchFolder> folder_;
+};
+
+std::unique_ptr<data::ScratchFolder> LayoutCheckTest::folder_;
+
+TEST_P(LayoutCheckTest, AllLayoutsAgree) {
+  for (const LayoutResult& result :
+       check(GetParam().second, {"dp4", "tp2", "tp4", "dp2tp2", "tp4sp", "dp2tp2sp"})) {
+    EXPECT_EQ(result.first, "") << result.layout;
+    EXPECT_GT(result.gradient.difference, 0) << result.layout << ": nothing was compared";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, LayoutCheckTest,
+    testing::Values(
+        std::pair{"Dagpam", Overrides{}}, std::pair{"Softmax", Overrides{"attention.kind=SOFTMAX"}},
+        std::pair{"WideUntiedRms", Overrides{"attention.kind=SOFTMAX_WIDE",
+                                             "model.tied_embeddings=false", "model.norm=RMS"}},
+        std::pair{"LambdaOfModelRotary",
+                  Overrides{"attention.lambda.scope=MODEL", "model.positions=ROTARY"}},
+        std::pair{"LambdaOfLayerSwigluPost",
+                  Overrides{"attention.lambda.scope=LAYER", "attention.lambda.squash=SOFTPLUS",
+                            "model.mlp=SWIGLU", "model.norm_position=POST"}},
+        std::pair{"FixedLambdaSinusoidalRelu",
+                  Overrides{"attention.lambda.mode=FIXED", "model.positions=SINUSOIDAL",
+                            "model.mlp=RELU", "model.bias=false"}},
+        std::pair{"GroupedQueriesAccumulated",
+                  Overrides{"model.heads=8", "model.kv_heads=4", "train.global_batch=12",
+                            "train.micro_batch=1", "optimizer.clip_norm=0.01"}},
+        std::pair{
+            "NoDropoutSgdReference",
+            Overrides{"model.dropout=0", "model.attention_dropout=0", "optimizer.kind=SGD",
+                      "optimizer.lr=0.1", "attention.path=REFERENCE", "model.positions=NONE"}}),
+    [](const auto& test) { return test.param.first; });
+
+// A group whose sums of floats are wrong by a thousandth on one rank.
+class WrongSums : public parallel::Communicator {
+ public:
+  explicit WrongSums(std::unique_ptr<parallel::Communicator> inner) : inner_(std::move(inner)) {}
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  std::string name() const override { return inner_->name(); }
+  parallel::WorkPtr all_reduce_async(at::Tensor& t, parallel::ReduceOp op) override {
+    if (rank() == 1 && t.scalar_type() == at::kFloat && t.numel() > 30) t.mul_(1.001);
+    return inner_->all_reduce_async(t, op);
+  }
+  void all_gather(at::Tensor& out, const at::Tensor& in) override { inner_->all_gather(out, in); }
+  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
+    inner_->reduce_scatter(out, in);
+  }
+  void broadcast(at::Tensor& t, int root) override { inner_->broadcast(t, root); }
+  void send(const at::Tensor& t, int to) override { inner_->send(t, to); }
+  void recv(at::Tensor& t, int from) override { inner_->recv(t, from); }
+  void barrier() override { inner_->barrier(); }
+  std::unique_ptr<parallel::Communicator> split(int colour, int key) override {
+    return std::make_unique<WrongSums>(inner_->split(colour, key));
+  }
+  [[noreturn]] void abort(int exit_code) override {
+    inner_->abort(exit_code);
+    std::abort();
+  }
+
+ private:
+  std::unique_ptr<parallel::Communicator> inner_;
+};
+
+using LayoutFaultTest = LayoutCheckTest;
+
+TEST_F(LayoutFaultTest, WrongSumsAreFoundAndNamed) {
+  for (const std::string layout : {"dp2", "tp2"}) {
+    parallel::run_ranks_as_threads(2, [&](parallel::Communicator& world) {
+      WrongSums wrong(world.split(0, world.rank()));
+      const auto results = check_layouts(config({}), {{layout}, 2}, wrong);
+      EXPECT_NE(results.front().first.find("at step 1"), std::string::npos) << layout;
+      EXPECT_GT(results.front().gradient.ratio, 1) << layout;
+    });
+  }
+}
+
+TEST(LayoutTest, WordsAndNumbers) {
+  for (const std::string text : {"dp1", "dp4", "tp4", "dp2tp2", "tp2sp", "dp2tp2sp"}) {
+    EXPECT_EQ(to_string(parse_layout(text, 4)), text);
+  }
+  EXPECT_EQ(parse_layout("dp2tp1", 4).ranks(), 2);
+  for (const std::string text : {"", "dp", "dp0", "tp-1", "sp", "dp2sp", "tp2dp2", "dp2 ", "dp3tp2",
+                                 "tp99999999999", "dp65536tp65536", "2x2"}) {
+    EXPECT_THROW(parse_layout(text, 4), ConfigError) << text;
+  }
+}
+
+TEST(GridConfigTest, WhatDoesNotDivideIsRefusedWithTheNumbers) {
+  const auto refusal = [](const Overrides& overrides, int ranks) {
+    configs::RunConfig config = configs::load({}, {"model.width=48", "model.heads=6"});
+    for (const std::string& one : overrides) configs::apply_override(config, one);
+    return data::message_of<ConfigError>([&] { configs::data_parallel_size(config, ranks); });
+  };
+  using data::expect_message;
+  EXPECT_EQ(refusal({"parallel.tensor=2"}, 4), "");
+  expect_message(refusal({"parallel.tensor=3"}, 4), {"parallel.tensor", "3", "4 ranks"});
+  expect_message(refusal({"parallel.tensor=4"}, 4), {"model.heads", "6", "tensor 4"});
+  expect_message(refusal({"parallel.tensor=2", "model.kv_heads=3"}, 4), {"model.kv_heads", "3"});
+  expect_message(refusal({"parallel.tensor=2", "model.mlp_width=99"}, 4),
+                 {"model.mlp_width", "99"});
+  const Overrides odd{"parallel.tensor=2", "model.context=33"};
+  EXPECT_EQ(refusal(odd, 4), "");
+  expect_message(refusal({odd[0], odd[1], "parallel.sequence_parallel=true"}, 4),
+                 {"model.context", "33"});
+}
+
+}  // namespace
+}  // namespace dagpam::trainer
