@@ -84,18 +84,22 @@ void check_digests(const std::vector<std::unique_ptr<TokenDataset>>& sources,
   }
 }
 
-}  // namespace
+// A run's data before its first sample.
+struct Opened {
+  std::vector<std::unique_ptr<TokenDataset>> sources;
+  std::vector<std::string> digests;
+  SampleOrder order;
+};
 
-std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
-                                          const BatchOptions& options, const DataPosition& from) {
+Opened open_data(const configs::DataConfig& config, const BatchOptions& options,
+                 const std::vector<std::string>& saved_digests) {
   check_options(options);
   if (config.train().empty()) {
     throw ConfigError("data.train: empty, expected at least one prefix of `dagpam data prepare`");
   }
   check_vocabularies(config, options.vocab);
   std::vector<std::unique_ptr<TokenDataset>> sources = open_sources(config, options.context);
-  check_digests(sources, from.digests);
-
+  check_digests(sources, saved_digests);
   std::vector<std::string> digests;
   std::vector<SourceOrder> orders;
   for (const auto& source : sources) {
@@ -104,13 +108,26 @@ std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
   }
   std::vector<double> weights;
   for (const configs::WeightedData& data : config.train()) weights.push_back(data.weight());
-  SampleOrder order(std::move(orders), weights);
-  order.restore(from.next_sample, from.drawn, from.drawn_before_weights);
+  return {std::move(sources), std::move(digests), SampleOrder(std::move(orders), weights)};
+}
 
-  BatchMaker maker(std::move(sources), std::move(order),
+}  // namespace
+
+std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
+                                          const BatchOptions& options, const DataPosition& from) {
+  Opened data = open_data(config, options, from.digests);
+  data.order.restore(from.next_sample, from.drawn, from.drawn_before_weights);
+  BatchMaker maker(std::move(data.sources), std::move(data.order),
                    {options, config.reset_positions(), config.reset_attention()});
-  return std::make_unique<Prefetcher>(std::move(maker), std::move(digests),
+  return std::make_unique<Prefetcher>(std::move(maker), std::move(data.digests),
                                       static_cast<size_t>(options.prefetch));
+}
+
+void for_each_sample(const configs::DataConfig& config, const BatchOptions& options, int64_t first,
+                     int64_t count, const std::function<void(const SamplePlace&)>& visit) {
+  Opened data = open_data(config, options, {});
+  data.order.skip(first);
+  for (int64_t i = 0; i < count; ++i) visit(data.order.next());
 }
 
 }  // namespace dagpam::data

@@ -13,11 +13,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "configs/run.pb.h"
+#include "data/sample_order.h"
 
 namespace dagpam::data {
 
@@ -68,5 +70,11 @@ class BatchSource {
 // differ from those of `from`: each source goes on after its last sample, in the new shares.
 std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
                                           const BatchOptions& options, const DataPosition& from);
+
+// Where the samples [first, first + count) of a run stand in its data, in order: for looking into a
+// step whose loss is strange, and for other programs that are to see the same data. Throws as
+// open_batches does.
+void for_each_sample(const configs::DataConfig& config, const BatchOptions& options, int64_t first,
+                     int64_t count, const std::function<void(const SamplePlace&)>& visit);
 
 }  // namespace dagpam::data

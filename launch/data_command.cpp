@@ -3,12 +3,15 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "configs/run_config.h"
+#include "data/batch_source.h"
 #include "data/encode_stream.h"
 #include "data/ngram.h"
 #include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "data/verify.h"
 #include "launch/program.h"
+#include "trainer/run_plan.h"
 
 namespace dagpam::launch {
 
@@ -18,6 +21,8 @@ struct Arguments {
   data::PrepareOptions prepare;
   std::string prefix, split = "valid", tokenizer;
   std::vector<int> orders{3, 5};
+  ConfigArguments config;
+  int64_t step = 1, steps = 1;
   bool json = false;
 };
 
@@ -81,6 +86,44 @@ void encode(const Arguments& arguments) {
   data::encode_json_lines(*tokenizer, std::cin, std::cout);
 }
 
+void order(const Arguments& arguments) {
+  const trainer::RunPlan plan =
+      trainer::plan_run(configs::load(arguments.config.files, arguments.config.overrides), 1);
+  const int64_t batch = plan.config.train().global_batch();
+  data::for_each_sample(
+      plan.config.data(), trainer::batch_options(plan, 0), (arguments.step - 1) * batch,
+      arguments.steps * batch, [&](const data::SamplePlace& place) {
+        const std::string& prefix =
+            plan.config.data().train(static_cast<int>(place.source)).prefix();
+        const int64_t step = place.sample / batch + 1;
+        if (arguments.json) {
+          const nlohmann::ordered_json row{{"step", step},
+                                           {"sample", place.sample},
+                                           {"source", prefix},
+                                           {"token", place.offset}};
+          std::printf("%s\n", row.dump().c_str());
+        } else {
+          std::printf("step %lld  sample %lld  %s from token %lld\n", static_cast<long long>(step),
+                      static_cast<long long>(place.sample), prefix.c_str(),
+                      static_cast<long long>(place.offset));
+        }
+      });
+}
+
+void add_order(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = parent.add_subcommand(
+      "order", "Where the training samples of a run's steps stand in its data");
+  arguments->config.add_to(*command);
+  command->add_option("--step", arguments->step, "First step, counted from 1")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command->add_option("--steps", arguments->steps, "How many steps")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command->add_flag("--json", arguments->json, "One JSON object a sample");
+  command->callback([arguments] { order(*arguments); });
+}
+
 void add_prepare(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) {
   CLI::App* command = parent.add_subcommand(
       "prepare", "Text files to PREFIX.{train,valid,test}.{bin,idx} and PREFIX.json");
@@ -134,6 +177,8 @@ void add_data_command(CLI::App& app, Program&) {
       ->check(CLI::IsMember({"valid", "test"}));
   baseline->add_flag("--json", arguments->json, "One JSON object a row");
   baseline->callback([arguments] { ngram(*arguments); });
+
+  add_order(*data, arguments);
 
   CLI::App* encoder = data->add_subcommand(
       "encode", "Standard input, a JSON string a line, to token ids, a JSON array a line");

@@ -217,6 +217,21 @@ TEST_F(BatchSourceTest, FarPositionsAreReachedAtOnce) {
   EXPECT_EQ(source->position().drawn, (Tokens{far + 6, far * 3 + 18}));
 }
 
+TEST_F(BatchSourceTest, ListedSamplesAreThoseThatAreTrainedOn) {
+  mix(add_source("a", 3000, 0), 1);
+  mix(add_source("b", 3000, 100'000), 2);
+  const Rows rows = collect_all({options()}, 40);
+  Rows listed;
+  for_each_sample(config_, options(), 12, 39 * 12, [&](const SamplePlace& place) {
+    Tokens tokens(static_cast<size_t>(kContext + 1));
+    std::iota(tokens.begin(), tokens.end(),
+              static_cast<int64_t>(place.source) * 100'000 + place.offset);
+    listed[place.sample] = tokens;
+  });
+  EXPECT_EQ(listed.size(), 39u * 12u);
+  for (const auto& [sample, tokens] : listed) ASSERT_EQ(rows.at(sample), tokens) << sample;
+}
+
 TEST_F(BatchSourceTest, MixtureKeepsItsSharesAndSeedsDiffer) {
   mix(add_source("a", 3000, 0), 1);
   mix(add_source("b", 3000, 100'000), 5);

@@ -21,6 +21,8 @@ except ImportError:
 from torch import nn
 from torch.nn import functional as F
 
+import same_start
+
 # B batch, T time, C width, H heads, D = C / H, V vocabulary.
 
 ATTENTIONS = ("softmax", "softmax_wide", "dagpam")
@@ -150,6 +152,7 @@ def batches(tokens, args):
 
     random: windows at random places, with replacement.
     epoch: a permutation of the non-overlapping windows, shifted by a random offset each epoch.
+    a file of `dagpam data order --json`: the windows that it lists.
     """
     generator = torch.Generator().manual_seed(args.seed + 1)
     span = torch.arange(args.context + 1)
@@ -158,6 +161,11 @@ def batches(tokens, args):
             starts = torch.randint(len(tokens) - args.context, (args.batch,), generator=generator)
             rows = tokens[starts[:, None] + span]
             yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+    if args.order != "epoch":
+        for starts in same_start.read_order(args.order).split(args.batch):
+            rows = tokens[starts[:, None] + span]
+            yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+        return
     queue = torch.empty(0, dtype=torch.int64)
     while True:
         while len(queue) < args.batch:
@@ -231,8 +239,10 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--warmup", type=int, default=100, help="steps (default: 100)")
     parser.add_argument("--final-ratio", type=float, default=0.1, help="last rate / peak rate")
-    parser.add_argument("--order", choices=("random", "epoch"), default="random",
-                        help="windows with replacement, or permutations of all (default: random)")
+    parser.add_argument("--order", default="random",
+                        help="random: windows with replacement (default); epoch: permutations of all; "
+                             "or a file of `dagpam data order --json`")
+    parser.add_argument("--start", help="checkpoint of dagpam whose weights this model starts with")
     parser.add_argument("--log-every", type=int, default=0, help="steps; 0: silent (default)")
     add_model_arguments(parser)
     return parser.parse_args()
@@ -244,6 +254,8 @@ def main():
     torch.manual_seed(args.seed)
     train, valid, vocab = load_characters(args.data, args.train_fraction)
     model = LanguageModel(model_options(args, vocab))
+    if args.start:
+        same_start.load_weights(model, args.start, args.heads)
     optimizer = make_optimizer(model, args)
     source = batches(train, args)
     begin = time.perf_counter()

@@ -1,0 +1,113 @@
+// The bytes of a step are those of docs/parallelism.md.
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "configs/run_config.h"
+#include "data/batch_source.h"
+#include "trainer/run_plan.h"
+#include "trainer/training_step.h"
+
+namespace dagpam::trainer {
+namespace {
+
+constexpr int64_t kLayers = 3, kWidth = 32, kContext = 8, kVocab = 21, kMicro = 2, kAccumulate = 3;
+
+configs::RunConfig config_of(int tp, bool sequence, int dp) {
+  configs::RunConfig config = configs::with_defaults(configs::load(
+      {}, {"model.layers=3", "model.width=32", "model.heads=4", "model.context=8", "model.vocab=21",
+           "attention.kind=DAGPAM", "attention.lambda.scope=LAYER", "train.micro_batch=2",
+           "parallel.bucket_mib=0.01", "train.global_batch=" + std::to_string(dp * 6),
+           "parallel.tensor=" + std::to_string(tp),
+           std::string("parallel.sequence_parallel=") + (sequence ? "true" : "false")}));
+  return config;
+}
+
+data::Batch some_batch(int64_t number) {
+  data::Batch batch;
+  batch.rows = kMicro;
+  batch.context = kContext;
+  for (int64_t i = 0; i < kMicro; ++i) batch.samples.push_back(number * kMicro + i);
+  for (int64_t i = 0; i < kMicro * kContext; ++i) {
+    batch.inputs.push_back((number + 3 * i) % kVocab);
+    batch.targets.push_back((number + 3 * i + 3) % kVocab);
+  }
+  return batch;
+}
+
+struct Sizes {
+  int64_t all = 0, partial = 0;  // elements on this rank
+};
+
+Sizes sizes_of(TrainingStep& step) {
+  Sizes sizes;
+  for (const auto& parameter : step.model().parameters().all()) {
+    sizes.all += parameter->value.numel();
+    if (parameter->partial_gradient) sizes.partial += parameter->value.numel();
+  }
+  return sizes;
+}
+
+void expect(const parallel::CommCounts::Op& op, int64_t calls, int64_t bytes, const char* what) {
+  if (calls >= 0) {
+    EXPECT_EQ(op.calls, calls) << what;
+  }
+  EXPECT_EQ(op.bytes, bytes) << what;
+}
+
+void check_grid(int dp, int tp, bool sequence) {
+  SCOPED_TRACE(std::to_string(dp) + " x " + std::to_string(tp) + (sequence ? " sp" : ""));
+  parallel::run_ranks_as_threads(dp * tp, [&](parallel::Communicator& world) {
+    const parallel::Grid grid = parallel::make_grid(world, tp);
+    TrainingStep step(config_of(tp, sequence, dp), grid);
+    const parallel::CommCounts dp_before = grid.dp->counts(), tp_before = grid.tp->counts();
+    EXPECT_EQ(dp_before.all_reduce.calls + tp_before.all_reduce.calls, 0);
+    data::Batch batch;
+    int64_t number = grid.dp->rank() * 10;
+    step.compute_gradients(0, [&]() -> const data::Batch& { return batch = some_batch(number++); });
+    step.update(0);
+
+    const Sizes sizes = sizes_of(step);
+    const parallel::CommCounts& d = grid.dp->counts();
+    const parallel::CommCounts& t = grid.tp->counts();
+    constexpr int64_t kStream = 4 * kMicro * kContext * kWidth;
+    constexpr int64_t kDoors = kAccumulate * (4 * kLayers + 2);
+    constexpr int64_t kLoss = kAccumulate * 12 * kMicro * kContext;
+    if (dp > 1) {
+      expect(d.all_reduce, -1, 4 * sizes.all, "dp all-reduce");
+      EXPECT_GT(d.all_reduce.calls, 3) << "one bucket alone shows no overlap";
+    }
+    if (tp > 1) {
+      const int64_t once_a_step = 4 * sizes.partial + 4;
+      expect(t.all_reduce, -1, (sequence ? 0 : kDoors * kStream) + kLoss + once_a_step,
+             "tp all-reduce");
+      expect(t.all_gather, sequence ? kDoors : 0, sequence ? kDoors * kStream : 0, "tp all-gather");
+      expect(t.reduce_scatter, sequence ? kDoors : 0, sequence ? kDoors * kStream : 0,
+             "tp reduce-scatter");
+      // LAYER scope: two lambdas a layer; sequence: norms, biases behind sums and positions too.
+      EXPECT_EQ(sizes.partial,
+                2 * kLayers + (sequence ? kWidth * (6 * kLayers + 2 + kContext) : 0));
+    }
+    for (const parallel::CommCounts* c : {&d, &t}) {
+      expect(c->broadcast, 0, 0, "broadcast");
+      expect(c->send, 0, 0, "send");
+      expect(c->recv, 0, 0, "recv");
+      expect(c->barrier, 0, 0, "barrier");
+    }
+  });
+}
+
+TEST(BytesTest, DataParallel) { check_grid(4, 1, false); }
+TEST(BytesTest, TensorParallel) { check_grid(1, 4, false); }
+TEST(BytesTest, SequenceParallel) { check_grid(1, 2, true); }
+TEST(BytesTest, Grids) {
+  check_grid(2, 2, false);
+  check_grid(2, 2, true);
+  check_grid(3, 4, true);
+}
+
+}  // namespace
+}  // namespace dagpam::trainer
