@@ -5,6 +5,7 @@
 #include "launch/program.h"
 #include "parallel/communicator.h"
 #include "trainer/layout_check.h"
+#include "trainer/layout_fault.h"
 
 namespace dagpam::launch {
 
@@ -59,6 +60,14 @@ void add_check_command(CLI::App& app, Program& program) {
   command->add_option("--steps", arguments->options.steps, "Steps to train")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  std::string faults;
+  for (const trainer::LayoutFault& fault : trainer::layout_faults()) {
+    faults += (faults.empty() ? "" : "; ") + fault.name + ": " + fault.what;
+  }
+  command
+      ->add_option("--inject", arguments->options.inject,
+                   "Make an error on purpose on the last rank, to see the check find it. " + faults)
+      ->type_name("FAULT");
   command->callback([arguments, &program] { run(*arguments, program); });
 }
 

@@ -12,6 +12,7 @@
 #include "launch/program.h"
 #include "launch/version.h"
 #include "parallel/comm_error.h"
+#include "parallel/consistency.h"
 #include "parallel/launcher.h"
 #include "parallel/session.h"
 #include "trainer/telemetry/log.h"
@@ -32,6 +33,9 @@ struct Failure {
 Failure failure_of(const std::exception& error) {
   if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
   if (dynamic_cast<const parallel::CommError*>(&error)) return {ExitCode::kHang, error.what()};
+  if (dynamic_cast<const parallel::RanksDiffer*>(&error)) {
+    return {ExitCode::kBadConfig, error.what()};
+  }
   return {ExitCode::kBadConfig, std::string("internal error: ") + error.what()};
 }
 

@@ -6,11 +6,25 @@
 #include <cstdlib>
 #include <thread>
 
+#include "data/input_file.h"
+#include "data/stream_digest.h"
 #include "parallel/communicator.h"
+#include "parallel/consistency.h"
 #include "parallel/session.h"
 #include "trainer/telemetry/log.h"
 
 namespace dagpam::launch {
+
+namespace {
+
+// Of the file that this process runs.
+std::string own_digest() {
+  data::StreamDigest digest;
+  digest.update(data::InputFile("/proc/self/exe"));
+  return digest.hex();
+}
+
+}  // namespace
 
 Program::Program() = default;
 Program::~Program() = default;
@@ -24,7 +38,13 @@ parallel::Communicator& Program::world(int64_t timeout_s) {
     }
     trainer::open_log(session->rank(), session->size());
   }
-  if (!world_) world_ = session->world(std::chrono::seconds(timeout_s));
+  if (!world_) {
+    world_ = session->world(std::chrono::seconds(timeout_s));
+    if (world_->size() > 1) {
+      parallel::require_same_on_all_ranks(*world_, "the program", own_digest(),
+                                          "start the same build on every node");
+    }
+  }
   return *world_;
 }
 

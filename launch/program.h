@@ -28,7 +28,7 @@ struct Program {
   ExitCode exit_code = ExitCode::kDone;
 
   // Opens MPI on the first call, sets the number of threads (OMP_NUM_THREADS, else the node's cores
-  // shared out over its ranks) and gives the group of all ranks.
+  // shared out over its ranks) and gives the group of all ranks, which all run the same build.
   parallel::Communicator& world(int64_t timeout_s = 600);
 
   std::unique_ptr<parallel::Session> session;

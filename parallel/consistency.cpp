@@ -1,7 +1,5 @@
 #include "parallel/consistency.h"
 
-#include <c10/util/Exception.h>
-
 #include <sstream>
 #include <string>
 #include <vector>
@@ -9,7 +7,7 @@
 namespace dagpam::parallel {
 
 void require_same_on_all_ranks(Communicator& group, const std::string& what,
-                               const std::string& digest) {
+                               const std::string& digest, const std::string& remedy) {
   constexpr int kNamed = 8;  // a message of one line, at any number of ranks
   const std::vector<std::string> all = group.all_gather_bytes(digest);
   std::ostringstream others;
@@ -25,8 +23,9 @@ void require_same_on_all_ranks(Communicator& group, const std::string& what,
   if (differ > kNamed) {
     others << " and " << differ - kNamed << " more";
   }
-  TORCH_CHECK(differ == 0, what, " is not the same on all ", group.size(), " ranks of '",
-              group.name(), "': rank 0 has '", all[0], "', ", others.str());
+  if (differ == 0) return;
+  throw RanksDiffer(what + " is not the same on all " + std::to_string(group.size()) +
+                    " ranks: rank 0 has '" + all[0] + "', " + others.str() + ": " + remedy);
 }
 
 }  // namespace dagpam::parallel

@@ -1,16 +1,19 @@
 #include "trainer/layout_check.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "configs/errors.h"
 #include "configs/run_config.h"
 #include "data/batch_source.h"
 #include "parallel/grid.h"
 #include "trainer/layout.h"
 #include "trainer/layout_comparison.h"
+#include "trainer/layout_fault.h"
 #include "trainer/run_plan.h"
 #include "trainer/training_step.h"
 
@@ -27,38 +30,63 @@ configs::RunConfig with_layout(configs::RunConfig config, const Layout& layout) 
 // One side of the comparison: a model in training on a grid, with its own data.
 class Side {
  public:
-  Side(const configs::RunConfig& config, const Layout& layout, parallel::Communicator& group)
-      : grid_(parallel::make_grid(group, layout.tp)) {
+  // With a fault, this rank is the one that it strikes.
+  Side(const configs::RunConfig& config, const Layout& layout, parallel::Communicator& group,
+       const LayoutFault* fault = nullptr)
+      : grid_(parallel::make_grid(group, layout.tp)), fault_(fault) {
     const RunPlan plan = plan_run(with_layout(config, layout), group.size());
-    batches_ = data::open_batches(plan.config.data(), batch_options(plan, grid_.dp->rank()), {});
+    const int copy = grid_.dp->rank() + (strikes(Place::kData) ? 1 : 0);
+    batches_ =
+        data::open_batches(plan.config.data(), batch_options(plan, copy % grid_.dp->size()), {});
+    if (strikes(Place::kDp) || strikes(Place::kTp)) inject(*fault_, grid_);
     step_ = std::make_unique<TrainingStep>(plan.config, grid_);
+    if (strikes(Place::kStart)) scale(struck_parameter(*step_).value);
   }
 
   // Returns the mean loss a token of the global batch.
   double gradients(int64_t index) {
     at::Tensor loss =
-        step_->compute_gradients(index, [&]() -> const data::Batch& { return batches_->next(); })
+        step_
+            ->compute_gradients(index + (strikes(Place::kDropout) ? 1 : 0),
+                                [&]() -> const data::Batch& { return batches_->next(); })
             .to(at::kDouble)
             .reshape({1});
     grid_.dp->all_reduce(loss);
+    if (strikes(Place::kGradient)) scale(struck_parameter(*step_).value.mutable_grad());
     return loss.item<double>();
   }
 
-  void update(int64_t index) { step_->update(index); }
+  void update(int64_t index) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor value = struck_parameter(*step_).value, before = value.detach().clone();
+    step_->update(index);
+    if (strikes(Place::kUpdate)) value.copy_(before);
+  }
 
   const std::vector<parallel::ParameterPtr>& parameters() {
     return step_->model().parameters().all();
   }
 
  private:
+  using Place = LayoutFault::Place;
+
+  bool strikes(Place place) const { return fault_ && fault_->place == place; }
+
+  static void scale(at::Tensor& t) {
+    const at::NoGradGuard no_grad;
+    t.mul_(1.001);
+  }
+
   parallel::Grid grid_;
+  const LayoutFault* fault_;
   std::unique_ptr<data::BatchSource> batches_;
   std::unique_ptr<TrainingStep> step_;
 };
 
-LayoutResult check_one(const configs::RunConfig& config, const Layout& layout, int64_t steps,
-                       parallel::Communicator& group) {
-  Side side(config, layout, group);
+LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
+                       const LayoutCheckOptions& options, parallel::Communicator& group) {
+  const bool struck = !options.inject.empty() && group.rank() == group.size() - 1;
+  Side side(config, layout, group, struck ? &find_layout_fault(options.inject) : nullptr);
   std::unique_ptr<parallel::Communicator> alone;
   std::unique_ptr<Side> reference;
   if (group.rank() == 0) {
@@ -68,7 +96,7 @@ LayoutResult check_one(const configs::RunConfig& config, const Layout& layout, i
   LayoutComparison comparison(side.parameters(), reference ? &reference->parameters() : nullptr,
                               group);
   comparison.initial_parameters();
-  for (int64_t step = 1; step <= steps; ++step) {
+  for (int64_t step = 1; step <= options.steps; ++step) {
     const double loss = side.gradients(step - 1);
     comparison.losses(step, reference ? reference->gradients(step - 1) : 0, loss);
     comparison.gradients(step);
@@ -106,7 +134,15 @@ std::vector<Layout> layouts_of(const configs::RunConfig& config, const LayoutChe
     layouts.push_back({configs::data_parallel_size(config, ranks),
                        static_cast<int>(parallel.tensor()), parallel.sequence_parallel()});
   }
-  for (const Layout& layout : layouts) plan_run(with_layout(config, layout), layout.ranks());
+  for (const Layout& layout : layouts) {
+    plan_run(with_layout(config, layout), layout.ranks());
+    if (options.inject.empty()) continue;
+    const LayoutFault& fault = find_layout_fault(options.inject);
+    if (!fault.applies(layout)) {
+      throw ConfigError("--inject: " + fault.name + " cannot strike the layout " +
+                        to_string(layout) + " (" + fault.what + "): choose another of either");
+    }
+  }
   return layouts;
 }
 
@@ -120,7 +156,7 @@ std::vector<LayoutResult> check_layouts(const configs::RunConfig& config,
     const bool takes_part = world.rank() < layout.ranks();
     const auto group = world.split(takes_part ? 0 : 1, world.rank());
     LayoutResult mine;
-    if (takes_part) mine = check_one(config, layout, options.steps, *group);
+    if (takes_part) mine = check_one(config, layout, options, *group);
     results.push_back(share(mine, world));
   }
   return results;

@@ -13,6 +13,7 @@ namespace dagpam::trainer {
 struct LayoutCheckOptions {
   std::vector<std::string> layouts;  // see layout.h; empty: the config's own on all ranks
   int64_t steps = 10;
+  std::string inject;  // a fault of layout_fault.h to make on purpose; "": none
 };
 
 // Largest difference seen in one kind of number, as a multiple of what is allowed.
@@ -43,6 +44,7 @@ struct LayoutResult {
 //              rounding in tiny gradients into whole steps of single entries)
 // Parameters whose gradient is zero by symmetry (below 1e-6 rms of all gradients in every entry)
 // are listed and left out of the parameter comparison. All ranks call; every rank gets the results.
+// Throws ConfigError for layouts that cannot be, and for a fault that cannot strike one of them.
 std::vector<LayoutResult> check_layouts(const configs::RunConfig& config,
                                         const LayoutCheckOptions& options,
                                         parallel::Communicator& world);

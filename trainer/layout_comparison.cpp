@@ -31,6 +31,9 @@ std::string short_number(double value) {
   return text;
 }
 
+// What is no number, or infinite, as one that is worse than any other.
+double finite(double value) { return std::isfinite(value) ? value : 1e300; }
+
 // A number of rank 0, on every rank.
 double shared(double value, parallel::Communicator& group) {
   at::Tensor t = at::zeros({1}, at::kDouble);
@@ -41,12 +44,10 @@ double shared(double value, parallel::Communicator& group) {
 
 nlohmann::json to_json(const Difference& d) { return {d.ratio, d.difference, d.step, d.parameter}; }
 
-// JSON has no NaN and no infinity: both are worse than any number.
-double number(const nlohmann::json& j) { return j.is_null() ? INFINITY : j.get<double>(); }
-
 void take_worse(Difference& worst, const nlohmann::json& j) {
-  const Difference other{number(j[0]), number(j[1]), j[2].get<int64_t>(), j[3].get<std::string>()};
-  if (!(other.ratio <= worst.ratio)) worst = other;
+  const Difference other{j[0].get<double>(), j[1].get<double>(), j[2].get<int64_t>(),
+                         j[3].get<std::string>()};
+  if (other.ratio > worst.ratio) worst = other;
 }
 
 }  // namespace
@@ -89,8 +90,8 @@ std::string LayoutComparison::place(size_t index) const {
 void LayoutComparison::note(Difference& worst, const char* kind, int64_t step,
                             const std::string& where, double difference, double allowed) {
   const int64_t order = looked_at_++;
-  const double ratio = difference == 0 ? 0 : difference / allowed;
-  if (!(ratio <= worst.ratio)) worst = {ratio, difference, step, where};
+  const double ratio = difference == 0 ? 0 : finite(difference / allowed);
+  if (ratio > worst.ratio) worst = {ratio, finite(difference), step, where};
   if (ratio <= 1 || !first_.words.empty()) return;
   first_ = {order, std::string(kind) + (where.empty() ? "" : " of " + where) + " at step " +
                        std::to_string(step) + ": differs by " + short_number(difference) +

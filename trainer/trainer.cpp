@@ -104,7 +104,8 @@ class Run {
 
 // Everything that can refuse the run comes before the first change on disk.
 void Run::open_folder() {
-  parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config));
+  parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config),
+                                      "give every rank the same --config files and overrides");
   grid_ = parallel::make_grid(world_, plan_.ranks / plan_.copies);
   // Rank 0 looks and tells, so that all ranks refuse together.
   at::Tensor holds = at::zeros({1}, at::kLong);

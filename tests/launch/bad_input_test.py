@@ -4,6 +4,7 @@ import pathlib
 import resource
 import shutil
 import struct
+import subprocess
 import tempfile
 import time
 import unittest
@@ -44,6 +45,35 @@ class BadInputTest(unittest.TestCase):
             self.assertIn(word, lines[0])
         self.assertLess(took, SECONDS)
         self.assertEqual(before, listing(self.folder), "a refused command changed files")
+
+    def refuse_job(self, code, words, *commands):
+        """refuse() for ranks that were started with different commands."""
+        job = [program.MPIRUN, "--oversubscribe"]
+        for command in commands:
+            job += [":"] * (len(job) > 2) + ["-n", "1", *map(str, command)]
+        before = listing(self.folder)
+        done = subprocess.run(job, env=program.ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, code, done.stderr)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("dagpam: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, lines[0])
+        self.assertEqual(before, listing(self.folder), "a refused command changed files")
+
+    def test_ranks_that_differ(self):
+        with self.subTest("configs"):
+            commands = [[program.BINARY, *self.train(f"train.seed={seed}")] for seed in (1, 2)]
+            self.refuse_job(2, ["the resolved config is not the same", "rank 1 has"], *commands)
+        with self.subTest("programs"):
+            with tempfile.TemporaryDirectory() as folder:
+                other = pathlib.Path(folder) / "dagpam"
+                shutil.copy(program.BINARY, other)
+                with other.open("ab") as file:
+                    file.write(b"another build")
+                commands = [[binary, *self.train()] for binary in (program.BINARY, other)]
+                self.refuse_job(2, ["the program is not the same", "rank 1 has"], *commands)
+        with self.subTest("world"):
+            self.refuse(2, ["parallel.tensor", "3", "2 ranks"], *self.train("parallel.tensor=3"), ranks=2)
 
     def train(self, *overrides):
         words = ["train", "--config", self.config, "--run-dir", self.folder / "new"]

@@ -193,16 +193,16 @@ void counts(Communicator& group) {
 }
 
 void consistency(Communicator& group) {
-  EXPECT_NO_THROW(require_same_on_all_ranks(group, "the test's digest", "12ab"));
+  EXPECT_NO_THROW(require_same_on_all_ranks(group, "the test's digest", "12ab", ""));
   if (group.size() == 1) {
     return;
   }
   // The last rank differs; all ranks say so.
   const bool last = group.rank() == group.size() - 1;
   try {
-    require_same_on_all_ranks(group, "the test's digest", last ? "34cd" : "12ab");
+    require_same_on_all_ranks(group, "the test's digest", last ? "34cd" : "12ab", "start again");
     ADD_FAILURE() << "no rank noticed";
-  } catch (const c10::Error& error) {
+  } catch (const RanksDiffer& error) {
     const std::string text = error.what();
     const std::string named = "rank " + std::to_string(group.size() - 1) + " has '34cd'";
     EXPECT_NE(text.find("the test's digest is not the same"), std::string::npos) << text;

@@ -80,7 +80,7 @@ TEST(Mpi, SumsAreTheSameBitsEverywhereAndAgain) {
     EXPECT_TRUE(first.equal(second));
     const std::string bits(static_cast<const char*>(first.const_data_ptr()), first.nbytes());
     const std::string digest = std::to_string(std::hash<std::string>()(bits));
-    EXPECT_NO_THROW(require_same_on_all_ranks(*world, "the sum", digest)) << n;
+    EXPECT_NO_THROW(require_same_on_all_ranks(*world, "the sum", digest, "")) << n;
   }
 }
 

@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "data/prepare.h"
 #include "tests/data/scratch_folder.h"
 #include "trainer/layout.h"
+#include "trainer/layout_fault.h"
 
 namespace dagpam::trainer {
 namespace {
@@ -50,10 +50,11 @@ class LayoutCheckTest : public testing::TestWithParam<std::pair<const char*, Ove
 
   // What rank 0 gets.
   static std::vector<LayoutResult> check(const Overrides& overrides,
-                                         const std::vector<std::string>& layouts) {
+                                         const std::vector<std::string>& layouts,
+                                         const std::string& fault = "") {
     std::vector<LayoutResult> results;
     parallel::run_ranks_as_threads(4, [&](parallel::Communicator& world) {
-      auto mine = check_layouts(config(overrides), {layouts, 3}, world);
+      auto mine = check_layouts(config(overrides), {layouts, 3, fault}, world);
       if (world.rank() == 0) results = std::move(mine);
     });
     return results;
@@ -95,48 +96,40 @@ INSTANTIATE_TEST_SUITE_P(
                       "optimizer.lr=0.1", "attention.path=REFERENCE", "model.positions=NONE"}}),
     [](const auto& test) { return test.param.first; });
 
-// A group whose sums of floats are wrong by a thousandth on one rank.
-class WrongSums : public parallel::Communicator {
- public:
-  explicit WrongSums(std::unique_ptr<parallel::Communicator> inner) : inner_(std::move(inner)) {}
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string name() const override { return inner_->name(); }
-  parallel::WorkPtr all_reduce_async(at::Tensor& t, parallel::ReduceOp op) override {
-    if (rank() == 1 && t.scalar_type() == at::kFloat && t.numel() > 30) t.mul_(1.001);
-    return inner_->all_reduce_async(t, op);
-  }
-  void all_gather(at::Tensor& out, const at::Tensor& in) override { inner_->all_gather(out, in); }
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
-    inner_->reduce_scatter(out, in);
-  }
-  void broadcast(at::Tensor& t, int root) override { inner_->broadcast(t, root); }
-  void send(const at::Tensor& t, int to) override { inner_->send(t, to); }
-  void recv(at::Tensor& t, int from) override { inner_->recv(t, from); }
-  void barrier() override { inner_->barrier(); }
-  std::unique_ptr<parallel::Communicator> split(int colour, int key) override {
-    return std::make_unique<WrongSums>(inner_->split(colour, key));
-  }
-  [[noreturn]] void abort(int exit_code) override {
-    inner_->abort(exit_code);
-    std::abort();
-  }
-
- private:
-  std::unique_ptr<parallel::Communicator> inner_;
-};
-
 using LayoutFaultTest = LayoutCheckTest;
 
-TEST_F(LayoutFaultTest, WrongSumsAreFoundAndNamed) {
-  for (const std::string layout : {"dp2", "tp2"}) {
-    parallel::run_ranks_as_threads(2, [&](parallel::Communicator& world) {
-      WrongSums wrong(world.split(0, world.rank()));
-      const auto results = check_layouts(config({}), {{layout}, 2}, wrong);
-      EXPECT_NE(results.front().first.find("at step 1"), std::string::npos) << layout;
-      EXPECT_GT(results.front().gradient.ratio, 1) << layout;
-    });
+// Every fault is found under every layout that it can strike, and what strikes one parameter on one
+// rank is named with both.
+TEST_F(LayoutFaultTest, AreAllFoundAndNamed) {
+  EXPECT_GE(layout_faults().size(), 10u);
+  for (const LayoutFault& fault : layout_faults()) {
+    int struck = 0;
+    for (const std::string layout : {"dp2", "tp2", "dp2tp2", "tp4", "tp2sp", "dp2tp2sp"}) {
+      if (!fault.applies(parse_layout(layout, 4))) continue;
+      ++struck;
+      const LayoutResult result = check({}, {layout}, fault.name).front();
+      EXPECT_FALSE(result.agrees()) << fault.name << ", " << layout;
+      EXPECT_NE(
+          result.first.find(fault.place == LayoutFault::Place::kStart ? "at step 0" : "at step 1"),
+          std::string::npos)
+          << fault.name << ", " << layout << ": " << result.first;
+      using Place = LayoutFault::Place;
+      if (fault.place == Place::kGradient || fault.place == Place::kUpdate ||
+          fault.place == Place::kStart) {
+        const std::string rank = "(rank " + std::to_string(parse_layout(layout, 4).ranks() - 1);
+        EXPECT_NE(result.first.find(rank), std::string::npos) << fault.name << ": " << result.first;
+        EXPECT_NE(result.first.find(" of layers."), std::string::npos) << result.first;
+      }
+    }
+    EXPECT_GE(struck, 2) << fault.name;
   }
+}
+
+TEST_F(LayoutFaultTest, ThatCannotStrikeAreRefused) {
+  data::expect_message(data::message_of<ConfigError>([] { check({}, {"tp2"}, "dp-drop"); }),
+                       {"--inject", "dp-drop", "tp2"});
+  data::expect_message(data::message_of<ConfigError>([] { check({}, {"tp2"}, "dropp"); }),
+                       {"--inject", "'dropp'", "gather-rotate"});
 }
 
 TEST(LayoutTest, WordsAndNumbers) {
