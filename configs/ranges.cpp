@@ -19,7 +19,7 @@ constexpr double kTokens = 1152921504606846976.0;  // 2^60
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 40> kRanges = {{
+constexpr std::array<Range, 41> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
     {"model.width", 1, 1 << 20, false, false,
      "give the channels of the residual stream, as in 768"},
@@ -57,6 +57,7 @@ constexpr std::array<Range, 40> kRanges = {{
     {"parallel.bucket_mib", 0, 1 << 20, true, false, "give MiB of gradients, as in 25"},
     {"parallel.tensor", 1, 65536, false, false,
      "give the ranks that share a copy of the model, as in 2"},
+    {"parallel.zero", 0, 1, false, false, "give the stage of ZeRO, 0 or 1"},
     {"parallel.timeout_s", 1, 604800, false, false, "give seconds, at most a week, as in 600"},
     {"checkpoint.every", 0, kSteps, false, false, "give steps, or 0 for the end alone"},
     {"checkpoint.keep", 0, 1 << 20, false, false, "give a number of checkpoints, or 0 for all"},

@@ -63,10 +63,14 @@ class Communicator {
   virtual WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op = ReduceOp::kSum) = 0;
 
   // out [size * n, ...] <- in [n, ...] of rank 0, 1, ... joined along dim 0.
-  virtual void all_gather(at::Tensor& out, const at::Tensor& in) = 0;
+  void all_gather(at::Tensor& out, const at::Tensor& in) { all_gather_async(out, in)->wait(); }
+  virtual WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) = 0;
 
   // out [n, ...] <- sum over ranks of rows [rank * n, (rank + 1) * n) of in [size * n, ...].
-  virtual void reduce_scatter(at::Tensor& out, const at::Tensor& in) = 0;
+  void reduce_scatter(at::Tensor& out, const at::Tensor& in) {
+    reduce_scatter_async(out, in)->wait();
+  }
+  virtual WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) = 0;
 
   virtual void broadcast(at::Tensor& t, int root) = 0;
   virtual void send(const at::Tensor& t, int to) = 0;

@@ -13,6 +13,12 @@ namespace {
 
 constexpr double kWrongScale = 1.001;
 
+// The wrong call itself waits.
+class DoneWork : public Work {
+ public:
+  void wait() override {}
+};
+
 class FaultyCommunicator : public Communicator {
  public:
   FaultyCommunicator(std::unique_ptr<Communicator> inner, const CommFault& fault)
@@ -31,8 +37,8 @@ class FaultyCommunicator : public Communicator {
     return inner_->all_reduce_async(dropped_, op);
   }
 
-  void all_gather(at::Tensor& out, const at::Tensor& in) override {
-    if (!strikes(CommFault::Op::kAllGather, in)) return inner_->all_gather(out, in);
+  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
+    if (!strikes(CommFault::Op::kAllGather, in)) return inner_->all_gather_async(out, in);
     const c10::AutoGradMode no_grad(false);
     const bool scaled = fault_.kind == CommFault::Kind::kScale;
     inner_->all_gather(out, scaled ? in.mul(kWrongScale) : in);
@@ -41,16 +47,18 @@ class FaultyCommunicator : public Communicator {
       out.zero_();
       out.narrow(0, rank() * in.size(0), in.size(0)).copy_(in);
     }
+    return std::make_shared<DoneWork>();
   }
 
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
-    if (!strikes(CommFault::Op::kReduceScatter, in)) return inner_->reduce_scatter(out, in);
+  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
+    if (!strikes(CommFault::Op::kReduceScatter, in)) return inner_->reduce_scatter_async(out, in);
     const c10::AutoGradMode no_grad(false);
     const bool scaled = fault_.kind == CommFault::Kind::kScale;
     inner_->reduce_scatter(out, scaled ? in.mul(kWrongScale) : in);
     if (fault_.kind == CommFault::Kind::kDrop) {
       out.copy_(in.narrow(0, rank() * out.size(0), out.size(0)));
     }
+    return std::make_shared<DoneWork>();
   }
 
   void broadcast(at::Tensor& t, int root) override { inner_->broadcast(t, root); }

@@ -6,23 +6,17 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/autograd/function_hook.h>
-#include <torch/csrc/autograd/variable.h>
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "parallel/bucket_plan.h"
+#include "parallel/reached_hook.h"
+
 namespace dagpam::parallel {
 namespace {
-
-constexpr int64_t kFirstBucketBytes = int64_t{1} << 20;
-
-int64_t bytes_of(const at::Tensor& t) { return static_cast<int64_t>(t.nbytes()); }
 
 // One parameter's place.
 struct Slot {
@@ -33,11 +27,8 @@ struct Slot {
   bool counted = false;  // reached since reduce_from_now_on
 };
 
-// Which ranks of the tensor-parallel group know what of a parameter's gradient.
-enum class Kind { kCut, kReplicated, kPartial };
-
 struct Bucket {
-  Kind kind = Kind::kReplicated;
+  GradientKind kind = GradientKind::kReplicated;
   size_t slots = 0;
   size_t missing = 0;  // slots not yet reached since reduce_from_now_on
   WorkPtr work;        // under way
@@ -46,94 +37,43 @@ struct Bucket {
 }  // namespace
 
 struct GradientBuckets::State {
-  State(Communicator& data_parallel, Communicator& tensor_parallel, int64_t limit)
-      : dp(data_parallel), tp(tensor_parallel), bucket_bytes(limit) {}
+  State(Communicator& data_parallel, Communicator& tensor_parallel)
+      : dp(data_parallel), tp(tensor_parallel) {}
 
-  Kind kind_of(const Parameter& parameter) const;
-  void lay_out(const std::vector<ParameterPtr>& parameters);
-  void add_bucket(Kind kind, const std::vector<ParameterPtr>& members);
+  void add_bucket(const BucketPlan& plan);
   void reached(Slot& slot);
   void start_full_buckets();
   void start(size_t bucket);
 
   Communicator& dp;
   Communicator& tp;
-  int64_t bucket_bytes;
   std::vector<Slot> slots;  // in bucket order
   std::vector<Bucket> buckets;
   std::vector<at::Tensor> flat;  // by bucket
+  std::vector<ParameterSlice> slices;
   bool reducing = false;
   size_t started = 0;  // buckets [0, started) are under way: every rank starts them in this order
 };
 
-namespace {
-
-// What autograd calls after it has accumulated into a parameter's .grad.
-class ReachedHook : public torch::autograd::PostAccumulateGradHook {
- public:
-  explicit ReachedHook(std::function<void()> reached) : reached_(std::move(reached)) {}
-  void operator()(const torch::autograd::Variable&) override { reached_(); }
-
- private:
-  std::function<void()> reached_;
-};
-
-}  // namespace
-
-Kind GradientBuckets::State::kind_of(const Parameter& parameter) const {
-  if (tp.size() == 1) return Kind::kReplicated;
-  if (parameter.shard.cut_dim >= 0) return Kind::kCut;
-  return parameter.partial_gradient ? Kind::kPartial : Kind::kReplicated;
-}
-
-void GradientBuckets::State::lay_out(const std::vector<ParameterPtr>& parameters) {
-  struct Open {
-    std::vector<ParameterPtr> members;
-    int64_t bytes = 0;
-  };
-  std::array<Open, 3> open;  // by kind
-  const auto close = [&](Kind kind) {
-    Open& bucket = open[static_cast<size_t>(kind)];
-    if (!bucket.members.empty()) add_bucket(kind, bucket.members);
-    bucket = {};
-  };
-  for (auto next = parameters.rbegin(); next != parameters.rend(); ++next) {
-    const at::Tensor& value = (*next)->value;
-    TORCH_CHECK(value.device().is_cpu() && value.is_leaf() && value.requires_grad(),
-                "gradient buckets: parameter '", (*next)->name, "' on ", value.device(),
-                " is not a CPU leaf that requires a gradient");
-    const Kind kind = kind_of(**next);
-    Open& bucket = open[static_cast<size_t>(kind)];
-    const int64_t limit =
-        buckets.empty() ? std::min(kFirstBucketBytes, bucket_bytes) : bucket_bytes;
-    const bool fits = bucket.members.empty() ||
-                      (bucket.bytes + bytes_of(value) <= limit &&
-                       value.scalar_type() == bucket.members.front()->value.scalar_type());
-    if (!fits) close(kind);
-    bucket.members.push_back(*next);
-    bucket.bytes += bytes_of(value);
-  }
-  for (const Kind kind : {Kind::kCut, Kind::kReplicated, Kind::kPartial}) close(kind);
-}
-
-void GradientBuckets::State::add_bucket(Kind kind, const std::vector<ParameterPtr>& members) {
+void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
   int64_t elements = 0;
-  for (const ParameterPtr& member : members) {
+  for (const ParameterPtr& member : plan.members) {
     elements += member->value.numel();
   }
   const at::Tensor bucket =
-      at::zeros({elements}, members.front()->value.options().requires_grad(false));
+      at::zeros({elements}, plan.members.front()->value.options().requires_grad(false));
   int64_t begin = 0;
-  for (const ParameterPtr& member : members) {
+  for (const ParameterPtr& member : plan.members) {
     const int64_t n = member->value.numel();
     slots.push_back({.parameter = member,
                      .view = bucket.narrow(0, begin, n).view(member->value.sizes()),
                      .bucket = buckets.size()});
+    if (n > 0) slices.push_back({member, 0, member->value.detach(), slots.back().view});
     begin += n;
   }
+  const size_t members = plan.members.size();
   flat.push_back(bucket);
-  buckets.push_back(
-      {.kind = kind, .slots = members.size(), .missing = members.size(), .work = nullptr});
+  buckets.push_back({.kind = plan.kind, .slots = members, .missing = members, .work = nullptr});
 }
 
 void GradientBuckets::State::reached(Slot& slot) {
@@ -172,22 +112,18 @@ void GradientBuckets::State::start(size_t bucket) {
 
 GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp,
                                  Communicator& tp, int64_t bucket_bytes)
-    : state_(std::make_shared<State>(dp, tp, bucket_bytes)) {
-  TORCH_CHECK(bucket_bytes > 0, "gradient buckets of ", bucket_bytes, " bytes");
+    : state_(std::make_shared<State>(dp, tp)) {
   const c10::AutoGradMode no_grad(false);
-  state_->lay_out(parameters);
+  for (const BucketPlan& plan : plan_buckets(parameters, tp.size(), bucket_bytes)) {
+    state_->add_bucket(plan);
+  }
   for (Slot& slot : state_->slots) {  // the slots stay where they are from here on
-    slot.parameter->value.mutable_grad() = at::Tensor();
-    torch::autograd::impl::set_post_acc_grad_hooks(
-        slot.parameter->value,
-        std::make_unique<ReachedHook>([state = state_.get(), &slot] { state->reached(slot); }));
+    hook_gradient(*slot.parameter, [state = state_.get(), &slot] { state->reached(slot); });
   }
 }
 
 GradientBuckets::~GradientBuckets() {
-  for (const Slot& slot : state_->slots) {
-    torch::autograd::impl::set_post_acc_grad_hooks(slot.parameter->value, nullptr);
-  }
+  for (const Slot& slot : state_->slots) hook_gradient(*slot.parameter, {});
 }
 
 void GradientBuckets::begin_step() {
@@ -229,7 +165,7 @@ void GradientBuckets::finish_step() {
     }
   }
   for (size_t i = 0; i < state_->buckets.size(); ++i) {
-    if (state_->buckets[i].kind == Kind::kPartial) state_->tp.all_reduce(state_->flat[i]);
+    if (state_->buckets[i].kind == GradientKind::kPartial) state_->tp.all_reduce(state_->flat[i]);
   }
   state_->started = 0;
   state_->reducing = false;
@@ -239,7 +175,7 @@ at::Tensor GradientBuckets::norm() const {
   const c10::AutoGradMode no_grad(false);
   std::vector<at::Tensor> cut, whole;  // norms of buckets
   for (size_t i = 0; i < state_->buckets.size(); ++i) {
-    const bool is_cut = state_->buckets[i].kind == Kind::kCut;
+    const bool is_cut = state_->buckets[i].kind == GradientKind::kCut;
     (is_cut ? cut : whole).push_back(at::linalg_vector_norm(state_->flat[i]));
   }
   if (!cut.empty()) {
@@ -249,6 +185,8 @@ at::Tensor GradientBuckets::norm() const {
   }
   return whole.size() == 1 ? whole.front() : at::linalg_vector_norm(at::stack(whole));
 }
+
+const std::vector<ParameterSlice>& GradientBuckets::slices() const { return state_->slices; }
 
 const std::vector<at::Tensor>& GradientBuckets::flat() const { return state_->flat; }
 

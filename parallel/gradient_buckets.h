@@ -11,8 +11,6 @@
 // In a tensor-parallel group a bucket holds parameters of one kind: those that are cut, replicated
 // ones, and replicated ones whose gradient each rank knows only a part of. The last are summed over
 // that group too, once a step; the norm counts every parameter once.
-//
-// Backward must run in the thread that made this, as it does for CPU tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,36 +20,27 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "parallel/parameter.h"
+#include "parallel/gradient_reducer.h"
 
 namespace dagpam::parallel {
 
-class GradientBuckets {
+class GradientBuckets : public GradientReducer {
  public:
   // The communicators must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
   // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not CPU
   // leaves that require a gradient.
   GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp, Communicator& tp,
                   int64_t bucket_bytes);
-  ~GradientBuckets();
+  ~GradientBuckets() override;
   GradientBuckets(const GradientBuckets&) = delete;
   GradientBuckets& operator=(const GradientBuckets&) = delete;
 
-  // Once a step, before its first backward: all gradients are forgotten (undefined until backward
-  // reaches them, which saves zeroing them and adding to the zeros). Also right after a backward
-  // that threw, where no reduction has started.
-  void begin_step();
-
-  // Before the last micro-batch's backward of a step: from now on full buckets are reduced.
-  void reduce_from_now_on();
-
-  // After the last backward: every gradient is the sum over ranks. Parameters that backward did not
-  // reach have gradient 0 (and are reduced too, so that all ranks make the same calls).
-  void finish_step();
-
-  // L2 norm of the last step's gradient of the whole model: a scalar, the same on every rank. All
-  // ranks of the tensor-parallel group call.
-  at::Tensor norm() const;
+  void begin_step() override;
+  void reduce_from_now_on() override;
+  void finish_step() override;
+  at::Tensor norm() const override;
+  void finish_update() override {}
+  const std::vector<ParameterSlice>& slices() const override;
 
   // The flat buckets. Each parameter once, no padding between. Their content is that of the last
   // finish_step, from there until the next backward.

@@ -161,7 +161,7 @@ class MpiCommunicator : public Communicator {
     return work;
   }
 
-  void all_gather(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("all_gather", out, in, size_);
     count_call(counts_.all_gather, out);
     auto work = start("all_gather " + describe(in), {in, out});
@@ -176,10 +176,10 @@ class MpiCommunicator : public Communicator {
         broadcast_range(*work, out, root * n, n, root);
       }
     }
-    work->wait();
+    return work;
   }
 
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, size_);
     count_call(counts_.reduce_scatter, in);
     auto work = start("reduce_scatter " + describe(in), {in, out});
@@ -197,7 +197,7 @@ class MpiCommunicator : public Communicator {
         });
       }
     }
-    work->wait();
+    return work;
   }
 
   void broadcast(at::Tensor& t, int root) override {

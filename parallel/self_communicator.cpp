@@ -26,20 +26,21 @@ class SelfCommunicator : public Communicator {
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp) override {
     check_tensor("all_reduce", t);
     count_call(counts_.all_reduce, t);
-    static const WorkPtr done = std::make_shared<DoneWork>();
-    return done;
+    return done();
   }
 
-  void all_gather(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("all_gather", out, in, 1);
     count_call(counts_.all_gather, out);
     copy(out, in);
+    return done();
   }
 
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, 1);
     count_call(counts_.reduce_scatter, in);
     copy(out, in);
+    return done();
   }
 
   void broadcast(at::Tensor& t, int root) override {
@@ -67,6 +68,11 @@ class SelfCommunicator : public Communicator {
   [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
 
  private:
+  static WorkPtr done() {
+    static const WorkPtr work = std::make_shared<DoneWork>();
+    return work;
+  }
+
   static void copy(at::Tensor& out, const at::Tensor& in) {
     const c10::AutoGradMode no_grad(false);
     out.view({-1}).copy_(in.view({-1}));

@@ -132,22 +132,20 @@ class ThreadCommunicator : public Communicator {
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
     check_tensor("all_reduce", t);
     count_call(counts_.all_reduce, t);
-    const CommCall call = next(std::string("all_reduce ") + name_of(op) + " " + describe(t));
-    MeetingPtr meeting = group_->post(call, {.agreement = call.collective, .out = t},
-                                      [op](Meeting& all) { do_all_reduce(all, op); });
-    return std::make_shared<ThreadWork>(group_, call, std::move(meeting));
+    return start(std::string("all_reduce ") + name_of(op) + " " + describe(t), {.out = t},
+                 [op](Meeting& all) { do_all_reduce(all, op); });
   }
 
-  void all_gather(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("all_gather", out, in, size());
     count_call(counts_.all_gather, out);
-    meet("all_gather " + describe(in), {.in = in, .out = out}, do_all_gather);
+    return start("all_gather " + describe(in), {.in = in, .out = out}, do_all_gather);
   }
 
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
+  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, size());
     count_call(counts_.reduce_scatter, in);
-    meet("reduce_scatter " + describe(in), {.in = in, .out = out}, do_reduce_scatter);
+    return start("reduce_scatter " + describe(in), {.in = in, .out = out}, do_reduce_scatter);
   }
 
   void broadcast(at::Tensor& t, int root) override {
@@ -198,6 +196,14 @@ class ThreadCommunicator : public Communicator {
     CommCall call = call_of(std::move(collective));
     ++sequence_;
     return call;
+  }
+
+  WorkPtr start(const std::string& collective, Post post,
+                const std::function<void(Meeting&)>& work) {
+    const CommCall call = next(collective);
+    post.agreement = collective;
+    MeetingPtr meeting = group_->post(call, std::move(post), work);
+    return std::make_shared<ThreadWork>(group_, call, std::move(meeting));
   }
 
   MeetingPtr meet(const std::string& collective, Post post,

@@ -49,6 +49,9 @@ std::string describe(const RunPlan& plan) {
       line("grid       %d ranks: dp %d x tp %d%s, backend %s", plan.ranks, plan.copies,
            plan.ranks / plan.copies,
            run.parallel().sequence_parallel() ? " with sequence parallelism" : "", name(backend));
+  if (run.parallel().zero() == 1) {
+    text += line("zero       optimizer state shared out over %d copies", plan.copies);
+  }
   text += line("batch      %lld sequences = %lld tokens a step; a rank: %lld micro-batches of %lld",
                (long long)run.train().global_batch(), (long long)plan.tokens_per_step,
                (long long)accumulation, (long long)run.train().micro_batch());

@@ -25,15 +25,19 @@ Layout parse_layout(const std::string& text, int ranks) {
   Layout layout;
   std::string_view rest = text;
   bool good = take_size(rest, "dp", layout.dp) && take_size(rest, "tp", layout.tp);
-  if (rest == "sp" && layout.tp > 1) {
-    layout.sequence = true;
-    rest = {};
-  }
-  good = good && rest.empty() && !text.empty();
+  const auto take_word = [&](std::string_view word) {
+    const bool there = rest.starts_with(word);
+    if (there) rest.remove_prefix(word.size());
+    return there;
+  };
+  layout.sequence = layout.tp > 1 && take_word("sp");
+  layout.zero = take_word("zero");
+  good = good && rest.empty() && (text.starts_with("dp") || text.starts_with("tp"));
   if (!good) {
-    throw ConfigError("--layouts: '" + text +
-                      "' is not a layout: expected dpN, tpN or dpNtpN, with sp behind a tpN from 2 "
-                      "on for sequence parallelism, e.g. dp2tp2sp");
+    throw ConfigError(
+        "--layouts: '" + text +
+        "' is not a layout: expected dpN, tpN or dpNtpN, with sp behind a tpN from 2 "
+        "on for sequence parallelism, and zero at the end for ZeRO stage 1, e.g. dp2tp2spzero");
   }
   if (layout.dp > ranks || layout.tp > ranks || layout.ranks() > ranks) {
     const int64_t needed = int64_t{layout.dp} * layout.tp;
@@ -48,7 +52,7 @@ std::string to_string(const Layout& layout) {
   std::string text;
   if (layout.dp > 1 || layout.tp == 1) text += "dp" + std::to_string(layout.dp);
   if (layout.tp > 1) text += "tp" + std::to_string(layout.tp);
-  return text + (layout.sequence ? "sp" : "");
+  return text + (layout.sequence ? "sp" : "") + (layout.zero ? "zero" : "");
 }
 
 }  // namespace dagpam::trainer

@@ -24,6 +24,7 @@ namespace {
 configs::RunConfig with_layout(configs::RunConfig config, const Layout& layout) {
   config.mutable_parallel()->set_tensor(layout.tp);
   config.mutable_parallel()->set_sequence_parallel(layout.sequence);
+  config.mutable_parallel()->set_zero(layout.zero ? 1 : 0);
   return config;
 }
 
@@ -40,7 +41,7 @@ class Side {
         data::open_batches(plan.config.data(), batch_options(plan, copy % grid_.dp->size()), {});
     if (strikes(Place::kDp) || strikes(Place::kTp)) inject(*fault_, grid_);
     step_ = std::make_unique<TrainingStep>(plan.config, grid_);
-    if (strikes(Place::kStart)) scale(struck_parameter(*step_).value);
+    if (strikes(Place::kStart)) scale(struck_slice(*step_).value);
   }
 
   // Returns the mean loss a token of the global batch.
@@ -52,27 +53,25 @@ class Side {
             .to(at::kDouble)
             .reshape({1});
     grid_.dp->all_reduce(loss);
-    if (strikes(Place::kGradient)) scale(struck_parameter(*step_).value.mutable_grad());
+    if (strikes(Place::kGradient)) scale(struck_slice(*step_).grad);
     return loss.item<double>();
   }
 
   void update(int64_t index) {
     const at::NoGradGuard no_grad;
-    const at::Tensor value = struck_parameter(*step_).value, before = value.detach().clone();
+    const at::Tensor value = struck_slice(*step_).value, before = value.clone();
     step_->update(index);
     if (strikes(Place::kUpdate)) value.copy_(before);
   }
 
-  const std::vector<parallel::ParameterPtr>& parameters() {
-    return step_->model().parameters().all();
-  }
+  TrainingStep& step() { return *step_; }
 
  private:
   using Place = LayoutFault::Place;
 
   bool strikes(Place place) const { return fault_ && fault_->place == place; }
 
-  static void scale(at::Tensor& t) {
+  static void scale(const at::Tensor& t) {
     const at::NoGradGuard no_grad;
     t.mul_(1.001);
   }
@@ -93,8 +92,7 @@ LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
     alone = parallel::make_self_communicator();
     reference = std::make_unique<Side>(config, Layout{}, *alone);
   }
-  LayoutComparison comparison(side.parameters(), reference ? &reference->parameters() : nullptr,
-                              group);
+  LayoutComparison comparison(side.step(), reference ? &reference->step() : nullptr, group);
   comparison.initial_parameters();
   for (int64_t step = 1; step <= options.steps; ++step) {
     const double loss = side.gradients(step - 1);
@@ -132,7 +130,8 @@ std::vector<Layout> layouts_of(const configs::RunConfig& config, const LayoutChe
   if (layouts.empty()) {
     const configs::ParallelConfig parallel = configs::with_defaults(config).parallel();
     layouts.push_back({configs::data_parallel_size(config, ranks),
-                       static_cast<int>(parallel.tensor()), parallel.sequence_parallel()});
+                       static_cast<int>(parallel.tensor()), parallel.sequence_parallel(),
+                       parallel.zero() == 1});
   }
   for (const Layout& layout : layouts) {
     plan_run(with_layout(config, layout), layout.ranks());

@@ -52,10 +52,14 @@ void take_worse(Difference& worst, const nlohmann::json& j) {
 
 }  // namespace
 
-LayoutComparison::LayoutComparison(const std::vector<parallel::ParameterPtr>& own,
-                                   const std::vector<parallel::ParameterPtr>* reference,
+LayoutComparison::LayoutComparison(TrainingStep& own, TrainingStep* reference,
                                    parallel::Communicator& group)
-    : own_(own), reference_(reference), group_(group), silent_(own.size(), true) {}
+    : own_(own.model().parameters().all()),
+      reference_(reference ? &reference->model().parameters().all() : nullptr),
+      group_(group),
+      silent_(own_.size(), true) {
+  for (const auto& slice : own.gradients().slices()) slices_[slice.parameter.get()] = slice;
+}
 
 // Rank 0's whole tensor of parameter `index`, cut to what this rank holds of it.
 at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, size_t index) const {
@@ -72,6 +76,17 @@ at::Tensor LayoutComparison::own_part(const at::Tensor& held, size_t index) cons
   const parallel::ShardSpec& shard = own_[index]->shard;
   if (shard.cut_dim < 0) return held.detach();
   return held.detach().narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
+}
+
+// Of the rows whose gradient this rank knows; `expected` is of all that it holds.
+double LayoutComparison::gradient_difference(size_t index, const at::Tensor& expected) const {
+  const auto found = slices_.find(own_[index].get());
+  if (found == slices_.end()) return 0;
+  const at::Tensor& grad = found->second.grad;
+  const int64_t first = found->second.first_row;
+  const int64_t rows = std::clamp<int64_t>(expected.size(0) - first, 0, grad.size(0));
+  if (rows == 0) return 0;  // padding
+  return largest(grad.narrow(0, 0, rows).sub(expected.narrow(0, first, rows)));
 }
 
 // "norm.weight (rank 1)", "output.weight (rank 1, rows 32 to 63 of dimension 0)"
@@ -129,7 +144,7 @@ void LayoutComparison::gradients(int64_t step) {
     const double top = shared(reference_ ? largest(whole) : 0, group_);
     if (top > 1e-6 * rms) silent_[i] = false;
     const at::Tensor expected = reference_part(whole, i);
-    const double difference = largest(own_part(own_[i]->value.grad(), i).sub(expected));
+    const double difference = gradient_difference(i, expected);
     note(gradient_, "gradient", step, place(i), difference, allowed * std::max(top, 1e-3 * rms));
   }
 }

@@ -5,22 +5,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "parallel/communicator.h"
 #include "parallel/parameter.h"
 #include "trainer/layout_check.h"
+#include "trainer/training_step.h"
 
 namespace dagpam::trainer {
 
 class LayoutComparison {
  public:
-  // `own` is what this rank of the layout holds. Reads from `reference`, on rank 0 the parameters
-  // of the single rank, elsewhere nothing; all ranks of `group` call everything here together.
-  LayoutComparison(const std::vector<parallel::ParameterPtr>& own,
-                   const std::vector<parallel::ParameterPtr>* reference,
-                   parallel::Communicator& group);
+  // `own` is this rank of the layout. Reads from `reference`, on rank 0 the single rank, elsewhere
+  // nothing; all ranks of `group` call everything here together.
+  LayoutComparison(TrainingStep& own, TrainingStep* reference, parallel::Communicator& group);
 
   void initial_parameters();
   void losses(int64_t step, double reference, double layout);  // the reference's counts on rank 0
@@ -39,12 +39,14 @@ class LayoutComparison {
 
   at::Tensor reference_part(const at::Tensor& whole_on_rank_0, size_t index) const;
   at::Tensor own_part(const at::Tensor& held, size_t index) const;
+  double gradient_difference(size_t index, const at::Tensor& expected) const;
   std::string place(size_t index) const;
   void note(Difference& worst, const char* kind, int64_t step, const std::string& where,
             double difference, double allowed);
 
   const std::vector<parallel::ParameterPtr>& own_;
   const std::vector<parallel::ParameterPtr>* reference_;
+  std::map<const parallel::Parameter*, parallel::ParameterSlice> slices_;  // this rank's
   parallel::Communicator& group_;
   std::vector<at::Tensor> start_;  // this rank's part of the reference's initial parameters
   std::vector<bool> silent_;       // no gradient seen so far

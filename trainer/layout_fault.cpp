@@ -1,5 +1,7 @@
 #include "trainer/layout_fault.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "configs/errors.h"
@@ -18,6 +20,7 @@ using Place = LayoutFault::Place;
 bool LayoutFault::applies(const Layout& layout) const {
   switch (place) {
     case Place::kDp:
+      return layout.dp > 1 && layout.zero == needs_zero;
     case Place::kData:
       return layout.dp > 1;
     case Place::kTp:
@@ -69,6 +72,18 @@ const std::vector<LayoutFault>& layout_faults() {
        Place::kTp,
        {Op::kReduceScatter, Kind::kScale, 1},
        true},
+      {"zero-scatter-drop",
+       "a rank updates its rows by its own gradients alone",
+       Place::kDp,
+       {Op::kReduceScatter, Kind::kDrop, 0},
+       false,
+       true},
+      {"zero-gather-drop",
+       "a rank does not get the rows that others updated",
+       Place::kDp,
+       {Op::kAllGather, Kind::kDrop, 0},
+       false,
+       true},
       {"gradient-scale",
        "a parameter's gradient is 1.001 times as large on a rank",
        Place::kGradient,
@@ -104,9 +119,11 @@ void inject(const LayoutFault& fault, parallel::Grid& grid) {
   group = parallel::make_faulty_communicator(std::move(group), fault.comm);
 }
 
-parallel::Parameter& struck_parameter(TrainingStep& step) {
-  const auto& all = step.model().parameters().all();
-  return *all[all.size() / 2];
+const parallel::ParameterSlice& struck_slice(const TrainingStep& step) {
+  const auto& all = step.gradients().slices();
+  const auto matrix = std::find_if(all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2),
+                                   all.end(), [](const auto& s) { return s.value.dim() > 1; });
+  return matrix == all.end() ? all.front() : *matrix;
 }
 
 }  // namespace dagpam::trainer

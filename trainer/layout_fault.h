@@ -20,7 +20,7 @@ struct LayoutFault {
   std::string what;  // one line for --help and reports
   Place place = Place::kGradient;
   parallel::CommFault comm;  // of kDp and kTp
-  bool needs_sequence = false;
+  bool needs_sequence = false, needs_zero = false;
 
   bool applies(const Layout& layout) const;
 };
@@ -33,7 +33,8 @@ const LayoutFault& find_layout_fault(const std::string& name);
 // Puts a fault of kDp or kTp into the grid of the rank that calls.
 void inject(const LayoutFault& fault, parallel::Grid& grid);
 
-// The parameter that faults of kGradient, kUpdate and kStart strike: the middle one.
-parallel::Parameter& struck_parameter(TrainingStep& step);
+// The rows of a parameter that faults of kGradient, kUpdate and kStart strike: a
+// matrix in the middle, which is not 0.
+const parallel::ParameterSlice& struck_slice(const TrainingStep& step);
 
 }  // namespace dagpam::trainer

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <random>
 #include <span>
 #include <utility>
@@ -27,30 +28,61 @@ using checkpoint::posix_file_system;
 using checkpoint::TensorPiece;
 using parallel::ShardSpec;
 
-// A tensor of the run's state under its name in checkpoints.
+// What this rank holds of a tensor of the run's state, under its name in checkpoints.
 struct NamedTensor {
   std::string name;
-  at::Tensor value;  // contiguous float32
+  at::Tensor value;  // float32, C order
   const ShardSpec* shard;
+  size_t turn;            // the same on every rank: who writes what several hold
+  int64_t first_row = 0;  // of `value` in what the rank's shard holds
+  bool own_rows = false;  // other copies of the model hold other rows
 };
 
 std::vector<NamedTensor> parameters_of(const TransformerLm& model) {
   std::vector<NamedTensor> all;
   for (const auto& parameter : model.parameters().all()) {
-    all.push_back({parameter->name, parameter->value.detach(), &parameter->shard});
+    all.push_back({parameter->name, parameter->value.detach(), &parameter->shard, all.size()});
   }
   return all;
 }
 
 // "norm.weight" for the parameter, "optimizer.exp_avg.norm.weight" for what the optimizer keeps of
 // it.
-std::vector<NamedTensor> state_of(TrainingStep& step) {
+std::vector<NamedTensor> state_of(TrainingStep& step, bool zero) {
   std::vector<NamedTensor> all = parameters_of(step.model());
+  std::map<const parallel::Parameter*, size_t> turns;
+  for (const auto& parameter : step.model().parameters().all()) {
+    turns.emplace(parameter.get(), turns.size());
+  }
   for (const StateTensor& state : step.optimizer().state()) {
     all.push_back({"optimizer." + state.kind + "." + state.parameter->name, state.value,
-                   &state.parameter->shard});
+                   &state.parameter->shard, turns.at(state.parameter.get()), state.first_row,
+                   zero});
   }
   return all;
+}
+
+// Where the tensor lies in the global one, without padding.
+checkpoint::Box box_of(const NamedTensor& tensor) {
+  const ShardSpec& shard = *tensor.shard;
+  checkpoint::Box box{std::vector<int64_t>(shard.global_shape.size(), 0),
+                      tensor.value.sizes().vec()};
+  if (!box.start.empty()) box.start[0] = tensor.first_row;
+  if (shard.cut_dim >= 0) {
+    const auto cut = static_cast<size_t>(shard.cut_dim);
+    box.start[cut] += shard.offset;
+    const int64_t left = std::max<int64_t>(shard.global_shape[cut] - box.start[cut], 0);
+    box.shape[cut] = std::min(box.shape[cut], left);
+    if (left == 0) box.start[cut] = shard.global_shape[cut];
+  }
+  return box;
+}
+
+// The part of the tensor that is no padding.
+at::Tensor real_part(const NamedTensor& tensor) {
+  const int dim = tensor.shard->cut_dim;
+  return dim < 0 ? tensor.value
+                 : tensor.value.narrow(dim, 0, box_of(tensor).shape[static_cast<size_t>(dim)]);
 }
 
 std::span<std::byte> bytes_of(const at::Tensor& t) {
@@ -59,34 +91,27 @@ std::span<std::byte> bytes_of(const at::Tensor& t) {
   return {static_cast<std::byte*>(t.data_ptr()), static_cast<size_t>(t.nbytes())};
 }
 
-// The rows of a tensor that are no padding: what checkpoints hold of it.
-at::Tensor real_part(const NamedTensor& tensor) {
-  const int dim = tensor.shard->cut_dim;
-  if (dim < 0) return tensor.value;
-  return tensor.value.narrow(dim, 0, tensor.shard->real_rows(tensor.value.size(dim)));
+// Whether this rank writes its part of a tensor: ranks that hold the same part take turns.
+bool is_our_turn(const NamedTensor& tensor, const parallel::Grid& grid) {
+  const bool cut = tensor.shard->cut_dim >= 0;
+  const auto dp = static_cast<size_t>(grid.dp->rank()), tp = static_cast<size_t>(grid.tp->rank());
+  const auto copies = static_cast<size_t>(grid.dp->size()),
+             parts = static_cast<size_t>(grid.tp->size());
+  const bool copy_writes = tensor.own_rows || tensor.turn % copies == dp;
+  return copy_writes && (cut || tensor.turn / copies % parts == tp);
 }
 
-// What this rank writes of the state: of a cut tensor its own part, where it is this copy's turn;
-// of what all ranks hold alike, every world-th tensor. A part that is not contiguous is copied into
-// `copies`, which must outlive the pieces.
+// A part that is not contiguous is copied into `copies`, which must outlive the pieces.
 std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state,
-                                   const parallel::Grid& grid, int rank,
-                                   std::vector<at::Tensor>& copies) {
-  const auto turn = [](size_t i, int of, int self) {
-    return static_cast<int>(i % static_cast<size_t>(of)) == self;
-  };
+                                   const parallel::Grid& grid, std::vector<at::Tensor>& copies) {
   std::vector<TensorPiece> pieces;
-  for (size_t i = 0; i < state.size(); ++i) {
-    const NamedTensor& tensor = state[i];
-    const bool cut = tensor.shard->cut_dim >= 0;
-    if (cut ? !turn(i, grid.dp->size(), grid.dp->rank()) : !turn(i, grid.topology.world(), rank)) {
-      continue;
-    }
+  for (const NamedTensor& tensor : state) {
     at::Tensor part = real_part(tensor);
-    if (part.numel() == 0 && tensor.value.numel() != 0) continue;  // padding alone
+    const bool padding_alone = part.numel() == 0 && tensor.value.numel() != 0;
+    if (padding_alone || !is_our_turn(tensor, grid)) continue;
     if (!part.is_contiguous()) part = copies.emplace_back(part.contiguous());
-    pieces.push_back({tensor.name, "F32", tensor.shard->global_shape, tensor.shard->cut_dim,
-                      tensor.shard->offset, part.sizes().vec(), bytes_of(part)});
+    pieces.push_back(
+        {tensor.name, "F32", tensor.shard->global_shape, box_of(tensor), bytes_of(part)});
   }
   return pieces;
 }
@@ -164,14 +189,12 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
                             stored->dtype() +
                             ") than the model expects: it was saved from another model");
     }
-    const int dim = tensor.shard->cut_dim;
     at::Tensor part = real_part(tensor);
     if (part.numel() < tensor.value.numel()) tensor.value.zero_();  // padding
     if (part.numel() == 0) continue;
     const bool in_place = part.is_contiguous();
     if (!in_place) part = part.contiguous();
-    saved.read_tensor(tensor.name, {dim, tensor.shard->offset, dim < 0 ? 0 : part.size(dim)},
-                      bytes_of(part));
+    saved.read_tensor(tensor.name, box_of(tensor), bytes_of(part));
     if (!in_place) real_part(tensor).copy_(part);
   }
 }
@@ -191,10 +214,10 @@ void save_run(const SaveRequest& request, const Progress& progress, TrainingStep
   const int rank = world.rank();
   checkpoint::CheckpointWriter writer(
       fs, {request.checkpoints, progress.step, progress.run_id, request.lease});
-  const std::vector<NamedTensor> state = state_of(step);
+  const std::vector<NamedTensor> state = state_of(step, request.config->parallel().zero() == 1);
   std::vector<at::Tensor> copies;
   const auto records = world.all_gather_bytes(
-      writer.write_shard(rank, world.size(), pieces_of(state, grid, rank, copies)));
+      writer.write_shard(rank, world.size(), pieces_of(state, grid, copies)));
   if (rank == 0) {
     const std::string digest = data::tokenizer_from_json(request.tokenizer_json)->digest();
     writer.commit(base_manifest(request, progress, digest, step, grid.topology), records,
@@ -223,7 +246,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
                   const std::vector<std::string>& allow_change, TrainingStep& step) {
   const auto saved = checkpoint::open_checkpoint(posix_file_system(), folder);
   check_config(config_of(*saved), config, allow_change, folder);
-  read_into(*saved, state_of(step));
+  read_into(*saved, state_of(step, config.parallel().zero() == 1));
   const configs::Manifest& manifest = saved->manifest();
   step.optimizer().set_steps(manifest.step());
   Progress progress;

@@ -11,6 +11,9 @@
 
 #include <utility>
 
+#include "parallel/gradient_buckets.h"
+#include "parallel/sharded_gradients.h"
+
 namespace dagpam::trainer {
 
 namespace {
@@ -54,10 +57,15 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   const auto& parameters = model_->parameters();
   parameters.initialise(config.train().seed());
-  buckets_ = std::make_unique<parallel::GradientBuckets>(
-      parameters.all(), *grid.dp, *grid.tp,
-      static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib));
-  optimizer_ = make_optimizer(config.optimizer(), parameters.all());
+  const auto bytes = static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib);
+  if (config.parallel().zero() == 1) {
+    gradients_ =
+        std::make_unique<parallel::ShardedGradients>(parameters.all(), *grid.dp, *grid.tp, bytes);
+  } else {
+    gradients_ =
+        std::make_unique<parallel::GradientBuckets>(parameters.all(), *grid.dp, *grid.tp, bytes);
+  }
+  optimizer_ = make_optimizer(config.optimizer(), gradients_->slices());
 }
 
 at::Tensor TrainingStep::compute_gradients(int64_t step,
@@ -66,17 +74,17 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   const double global_tokens =
       static_cast<double>(config_.train().global_batch() * config_.model().context());
   at::Tensor loss = at::zeros({}, at::kFloat);
-  buckets_->begin_step();
+  gradients_->begin_step();
   for (int64_t i = 0; i < micro_batches_; ++i) {
     auto [input, targets] = to_tensors(next());
     input.dropout = &dropout;
     const at::Tensor part = at::mul(model_->losses(input, targets).sum(), 1 / global_tokens);
-    if (i + 1 == micro_batches_) buckets_->reduce_from_now_on();
+    if (i + 1 == micro_batches_) gradients_->reduce_from_now_on();
     part.backward();
     loss.add_(part.detach());
   }
-  buckets_->finish_step();
-  norm_ = buckets_->norm();
+  gradients_->finish_step();
+  norm_ = gradients_->norm();
   return loss;
 }
 
@@ -85,6 +93,7 @@ void TrainingStep::update(int64_t step) {
   const at::Tensor found_inf = at::isfinite(norm_).logical_not().to(at::kFloat);
   const at::Tensor divisor = clip > 0 ? at::clamp_min(at::div(norm_, clip), 1) : one_;
   optimizer_->step(schedule_.rate(step), divisor, found_inf);
+  gradients_->finish_update();
   skipped_.add_(found_inf);
 }
 

@@ -12,7 +12,7 @@
 
 #include "configs/run.pb.h"
 #include "data/batch_source.h"
-#include "parallel/gradient_buckets.h"
+#include "parallel/gradient_reducer.h"
 #include "parallel/grid.h"
 #include "trainer/model/transformer_lm.h"
 #include "trainer/optim/optimizer.h"
@@ -28,14 +28,15 @@ class TrainingStep {
 
   // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
   // for each accumulation. Afterwards every .grad is the gradient of the mean loss a token of the
-  // global batch. All ranks call. Returns this copy's share of that mean loss: a float32 scalar,
-  // not yet summed over the data-parallel group.
+  // global batch (with parallel.zero 1: of this rank's rows). All ranks call. Returns this copy's
+  // share of that mean loss: a float32 scalar, not yet summed over the data-parallel group.
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
   // Clips and updates. Leaves everything unchanged where the norm is not finite, and counts that.
   void update(int64_t step);
 
   TransformerLm& model() { return *model_; }
+  const parallel::GradientReducer& gradients() const { return *gradients_; }
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
@@ -45,7 +46,7 @@ class TrainingStep {
  private:
   configs::RunConfig config_;
   std::unique_ptr<TransformerLm> model_;
-  std::unique_ptr<parallel::GradientBuckets> buckets_;
+  std::unique_ptr<parallel::GradientReducer> gradients_;
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
   int64_t micro_batches_;

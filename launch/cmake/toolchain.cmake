@@ -1,12 +1,8 @@
-# Compiler cache, linker, warnings and sanitizers for the project's own targets.
+# Compiler cache, warnings and sanitizers for the project's own targets. The linker is the system's own: mold 1.10
+# now and then lays out a program whose thread-local byte ends up astride the read-only pages, which does not start.
 find_program(DAGPAM_CCACHE ccache)
 if(DAGPAM_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${DAGPAM_CCACHE})
-endif()
-
-find_program(DAGPAM_MOLD mold)
-if(DAGPAM_MOLD)
-  add_link_options(-fuse-ld=mold)
 endif()
 
 if(DAGPAM_SANITIZE)

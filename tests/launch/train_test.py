@@ -101,9 +101,10 @@ class TrainTest(unittest.TestCase):
         for a, b in zip(whole, moved):
             self.assertLess(abs(a["loss"] - b["loss"]) / a["loss"], 2e-6)
 
-    def test_tensor_parallel_runs_equal_and_move(self):
+    def test_layouts_train_alike_and_move(self):
         layouts = {"tp2": ("--set", "parallel.tensor=2"),
-                   "tp2sp": ("--set", "parallel.tensor=2", "--set", "parallel.sequence_parallel=true")}
+                   "tp2sp": ("--set", "parallel.tensor=2", "--set", "parallel.sequence_parallel=true"),
+                   "dp2zero": ("--set", "parallel.zero=1")}
         whole, whole_evaluations = program.metrics(self.folder / "whole1")
         for name, words in layouts.items():
             with self.subTest(name):
@@ -230,7 +231,7 @@ class TrainTest(unittest.TestCase):
         self.assertNotEqual(texts[0], texts[2])
 
     def test_layouts_agree(self):
-        layouts = "dp1,dp4,tp2,tp4,dp2tp2,dp2tp2sp"
+        layouts = "dp1,dp4,tp2,tp4,dp2tp2,dp2tp2spzero"
         done = program.check("check", "--config", self.config, "--layouts", layouts, "--steps", 20, ranks=4)
         print(done.stdout)
         self.assertEqual(done.stdout.count("agree"), 6)

@@ -35,9 +35,11 @@ class Recorder : public Communicator {
     events_.push_back("start " + std::to_string(t.numel()));
     return std::make_shared<Recorded>(inner_.all_reduce_async(t, op), t.numel(), events_);
   }
-  void all_gather(at::Tensor& out, const at::Tensor& in) override { inner_.all_gather(out, in); }
-  void reduce_scatter(at::Tensor& out, const at::Tensor& in) override {
-    inner_.reduce_scatter(out, in);
+  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
+    return inner_.all_gather_async(out, in);
+  }
+  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
+    return inner_.reduce_scatter_async(out, in);
   }
   void broadcast(at::Tensor& t, int root) override { inner_.broadcast(t, root); }
   void send(const at::Tensor& t, int to) override { inner_.send(t, to); }

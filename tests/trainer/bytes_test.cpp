@@ -16,12 +16,12 @@ namespace {
 
 constexpr int64_t kLayers = 3, kWidth = 32, kContext = 8, kVocab = 21, kMicro = 2, kAccumulate = 3;
 
-configs::RunConfig config_of(int tp, bool sequence, int dp) {
+configs::RunConfig config_of(int tp, bool sequence, int dp, bool zero) {
   configs::RunConfig config = configs::with_defaults(configs::load(
       {}, {"model.layers=3", "model.width=32", "model.heads=4", "model.context=8", "model.vocab=21",
            "attention.kind=DAGPAM", "attention.lambda.scope=LAYER", "train.micro_batch=2",
            "parallel.bucket_mib=0.01", "train.global_batch=" + std::to_string(dp * 6),
-           "parallel.tensor=" + std::to_string(tp),
+           "parallel.tensor=" + std::to_string(tp), zero ? "parallel.zero=1" : "parallel.zero=0",
            std::string("parallel.sequence_parallel=") + (sequence ? "true" : "false")}));
   return config;
 }
@@ -39,14 +39,20 @@ data::Batch some_batch(int64_t number) {
 }
 
 struct Sizes {
-  int64_t all = 0, partial = 0;  // elements on this rank
+  int64_t all = 0, partial = 0;              // elements on this rank
+  int64_t segment = 0, partial_segment = 0;  // of ZeRO: what a copy owns, with padding
 };
 
-Sizes sizes_of(TrainingStep& step) {
+Sizes sizes_of(TrainingStep& step, int dp) {
   Sizes sizes;
   for (const auto& parameter : step.model().parameters().all()) {
-    sizes.all += parameter->value.numel();
-    if (parameter->partial_gradient) sizes.partial += parameter->value.numel();
+    const at::Tensor& value = parameter->value;
+    const int64_t owned = (value.size(0) + dp - 1) / dp * (value.numel() / value.size(0));
+    sizes.all += value.numel();
+    sizes.segment += owned;
+    if (!parameter->partial_gradient) continue;
+    sizes.partial += value.numel();
+    sizes.partial_segment += owned;
   }
   return sizes;
 }
@@ -58,11 +64,12 @@ void expect(const parallel::CommCounts::Op& op, int64_t calls, int64_t bytes, co
   EXPECT_EQ(op.bytes, bytes) << what;
 }
 
-void check_grid(int dp, int tp, bool sequence) {
-  SCOPED_TRACE(std::to_string(dp) + " x " + std::to_string(tp) + (sequence ? " sp" : ""));
+void check_grid(int dp, int tp, bool sequence, bool zero = false) {
+  SCOPED_TRACE(std::to_string(dp) + " x " + std::to_string(tp) + (sequence ? " sp" : "") +
+               (zero ? " zero" : ""));
   parallel::run_ranks_as_threads(dp * tp, [&](parallel::Communicator& world) {
     const parallel::Grid grid = parallel::make_grid(world, tp);
-    TrainingStep step(config_of(tp, sequence, dp), grid);
+    TrainingStep step(config_of(tp, sequence, dp, zero), grid);
     const parallel::CommCounts dp_before = grid.dp->counts(), tp_before = grid.tp->counts();
     EXPECT_EQ(dp_before.all_reduce.calls + tp_before.all_reduce.calls, 0);
     data::Batch batch;
@@ -70,18 +77,23 @@ void check_grid(int dp, int tp, bool sequence) {
     step.compute_gradients(0, [&]() -> const data::Batch& { return batch = some_batch(number++); });
     step.update(0);
 
-    const Sizes sizes = sizes_of(step);
+    const Sizes sizes = sizes_of(step, dp);
     const parallel::CommCounts& d = grid.dp->counts();
     const parallel::CommCounts& t = grid.tp->counts();
     constexpr int64_t kStream = 4 * kMicro * kContext * kWidth;
     constexpr int64_t kDoors = kAccumulate * (4 * kLayers + 2);
     constexpr int64_t kLoss = kAccumulate * 12 * kMicro * kContext;
-    if (dp > 1) {
+    if (zero) {
+      expect(d.all_reduce, 1, 8, "dp all-reduce");
+      expect(d.reduce_scatter, -1, 4 * dp * sizes.segment, "dp reduce-scatter");
+      expect(d.all_gather, d.reduce_scatter.calls, 4 * dp * sizes.segment, "dp all-gather");
+      EXPECT_GT(d.reduce_scatter.calls, 3) << "one bucket alone shows no overlap";
+    } else if (dp > 1) {
       expect(d.all_reduce, -1, 4 * sizes.all, "dp all-reduce");
       EXPECT_GT(d.all_reduce.calls, 3) << "one bucket alone shows no overlap";
     }
     if (tp > 1) {
-      const int64_t once_a_step = 4 * sizes.partial + 4;
+      const int64_t once_a_step = 4 * (zero ? sizes.partial_segment : sizes.partial) + 4;
       expect(t.all_reduce, -1, (sequence ? 0 : kDoors * kStream) + kLoss + once_a_step,
              "tp all-reduce");
       expect(t.all_gather, sequence ? kDoors : 0, sequence ? kDoors * kStream : 0, "tp all-gather");
@@ -107,6 +119,12 @@ TEST(BytesTest, Grids) {
   check_grid(2, 2, false);
   check_grid(2, 2, true);
   check_grid(3, 4, true);
+}
+TEST(BytesTest, Zero) {
+  check_grid(4, 1, false, true);
+  check_grid(3, 1, false, true);
+  check_grid(2, 2, false, true);
+  check_grid(2, 4, true, true);
 }
 
 }  // namespace

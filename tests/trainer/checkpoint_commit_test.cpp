@@ -269,18 +269,19 @@ TEST(CheckpointCommit, RecordsAndPiecesThatDoNotFitAreRefused) {
   EXPECT_THROW(writer.commit({}, {first, second}, copies()), CheckpointError);
   const std::vector<float> three(3);
   const auto bytes = std::as_bytes(std::span(three));
-  for (const TensorPiece& piece : std::vector<TensorPiece>{
-           {"w", "F32", {3}, -1, 0, {2}, bytes},       // a piece that is not the whole
-           {"w", "F32", {4}, 0, 2, {3}, bytes},        // past the end
-           {"w", "F32", {4}, 0, -1, {3}, bytes},       // before the start
-           {"w", "F32", {3}, 1, 0, {3}, bytes},        // no such dimension
-           {"w", "F32", {4}, -1, 0, {4}, bytes},       // too few bytes
-           {"w", "F64", {3}, -1, 0, {3}, bytes},       // of another width
-           {"w", "FLOAT", {3}, -1, 0, {3}, bytes},     // no such type
-           {"a b", "F32", {3}, -1, 0, {3}, bytes}}) {  // no such name
+  for (const TensorPiece& piece :
+       std::vector<TensorPiece>{{"w", "F32", {4}, {{2}, {3}}, bytes},        // past the end
+                                {"w", "F32", {4}, {{-1}, {3}}, bytes},       // before the start
+                                {"w", "F32", {3}, {{0, 0}, {3, 1}}, bytes},  // no such dimension
+                                {"w", "F32", {3}, {{}, {}}, bytes},          // too few dimensions
+                                {"w", "F32", {4}, {{0}, {4}}, bytes},        // too few bytes
+                                {"w", "F32", {4}, {{0}, {2}}, bytes},        // too many bytes
+                                {"w", "F64", {3}, {{0}, {3}}, bytes},        // of another width
+                                {"w", "FLOAT", {3}, {{0}, {3}}, bytes},      // no such type
+                                {"a b", "F32", {3}, {{0}, {3}}, bytes}}) {   // no such name
     EXPECT_THROW(writer.write_shard(0, 1, {piece}), CheckpointError);
   }
-  const TensorPiece piece{"w", "F32", {3}, -1, 0, {3}, bytes};
+  const TensorPiece piece{"w", "F32", {3}, {{0}, {3}}, bytes};
   EXPECT_THROW(writer.write_shard(0, 1, {piece, piece}), CheckpointError);
   EXPECT_THROW(CheckpointWriter(posix_file_system(), {"d", 1, "../x", kLease}), CheckpointError);
   EXPECT_THROW(CheckpointWriter(posix_file_system(), {"d", 1, kRunId, "x"}), CheckpointError);

@@ -168,8 +168,8 @@ struct Save {
       }
       const Box box = *slice_of(tensor.shape, tensor.cut_dim, offset, size);
       values.push_back(part_of(tensor, box, step));
-      pieces.push_back({tensor.name, "F32", tensor.shape, tensor.cut_dim, offset, box.shape,
-                        std::as_bytes(std::span(values.back()))});
+      pieces.push_back(
+          {tensor.name, "F32", tensor.shape, box, std::as_bytes(std::span(values.back()))});
     }
     return writer.write_shard(rank, ranks, pieces);
   }

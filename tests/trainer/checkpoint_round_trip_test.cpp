@@ -120,14 +120,15 @@ TEST(CheckpointRoundTrip, OtherTypesKeepTheirBits) {
   const std::vector<int64_t> wide{INT64_MIN, -1, INT64_MAX};
   const std::string record =
       writer.write_shard(0, 1,
-                         {{"half", "BF16", {3}, -1, 0, {3}, std::as_bytes(std::span(half))},
-                          {"wide", "I64", {3}, 0, 0, {3}, std::as_bytes(std::span(wide))}});
+                         {{"half", "BF16", {3}, {{0}, {3}}, std::as_bytes(std::span(half))},
+                          {"wide", "I64", {3}, {{0}, {3}}, std::as_bytes(std::span(wide))}});
   const std::string path = writer.commit(base_manifest(1), {record}, copies());
   const auto checkpoint = open_checkpoint(posix_file_system(), path);
   std::vector<uint16_t> half_back(3);
   std::vector<int64_t> wide_back(2);
-  checkpoint->read_tensor("half", {}, std::as_writable_bytes(std::span(half_back)));
-  checkpoint->read_tensor("wide", {0, 1, 2}, std::as_writable_bytes(std::span(wide_back)));
+  checkpoint->read_tensor("half", TensorRange{}, std::as_writable_bytes(std::span(half_back)));
+  checkpoint->read_tensor("wide", TensorRange{0, 1, 2},
+                          std::as_writable_bytes(std::span(wide_back)));
   EXPECT_EQ(half_back, half);
   EXPECT_EQ(wide_back, (std::vector<int64_t>{-1, INT64_MAX}));
   // Wider types come first, so each tensor is aligned to its element.

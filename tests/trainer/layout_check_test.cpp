@@ -42,7 +42,7 @@ class LayoutCheckTest : public testing::TestWithParam<std::pair<const char*, Ove
     configs::RunConfig config =
         configs::load({}, {"model.layers=2", "model.width=32", "model.heads=4", "model.context=16",
                            "model.dropout=0.1", "model.attention_dropout=0.1",
-                           "train.global_batch=4", "train.steps=10", "schedule.warmup_steps=2",
+                           "train.global_batch=12", "train.steps=10", "schedule.warmup_steps=2",
                            "attention.kind=DAGPAM", "data.train.0.prefix=" + (*folder_ / "text")});
     for (const std::string& one : overrides) configs::apply_override(config, one);
     return config;
@@ -67,7 +67,8 @@ std::unique_ptr<data::ScratchFolder> LayoutCheckTest::folder_;
 
 TEST_P(LayoutCheckTest, AllLayoutsAgree) {
   for (const LayoutResult& result :
-       check(GetParam().second, {"dp4", "tp2", "tp4", "dp2tp2", "tp4sp", "dp2tp2sp"})) {
+       check(GetParam().second, {"dp4", "tp2", "tp4", "dp2tp2", "tp4sp", "dp2tp2sp", "dp4zero",
+                                 "dp3zero", "dp2tp2zero", "dp2tp2spzero"})) {
     EXPECT_EQ(result.first, "") << result.layout;
     EXPECT_GT(result.gradient.difference, 0) << result.layout << ": nothing was compared";
   }
@@ -104,7 +105,8 @@ TEST_F(LayoutFaultTest, AreAllFoundAndNamed) {
   EXPECT_GE(layout_faults().size(), 10u);
   for (const LayoutFault& fault : layout_faults()) {
     int struck = 0;
-    for (const std::string layout : {"dp2", "tp2", "dp2tp2", "tp4", "tp2sp", "dp2tp2sp"}) {
+    for (const std::string layout :
+         {"dp2", "tp2", "dp2tp2", "tp4", "tp2sp", "dp2tp2sp", "dp2zero", "dp2tp2spzero"}) {
       if (!fault.applies(parse_layout(layout, 4))) continue;
       ++struck;
       const LayoutResult result = check({}, {layout}, fault.name).front();
@@ -118,7 +120,6 @@ TEST_F(LayoutFaultTest, AreAllFoundAndNamed) {
           fault.place == Place::kStart) {
         const std::string rank = "(rank " + std::to_string(parse_layout(layout, 4).ranks() - 1);
         EXPECT_NE(result.first.find(rank), std::string::npos) << fault.name << ": " << result.first;
-        EXPECT_NE(result.first.find(" of layers."), std::string::npos) << result.first;
       }
     }
     EXPECT_GE(struck, 2) << fault.name;
@@ -133,12 +134,13 @@ TEST_F(LayoutFaultTest, ThatCannotStrikeAreRefused) {
 }
 
 TEST(LayoutTest, WordsAndNumbers) {
-  for (const std::string text : {"dp1", "dp4", "tp4", "dp2tp2", "tp2sp", "dp2tp2sp"}) {
+  for (const std::string text :
+       {"dp1", "dp4", "tp4", "dp2tp2", "tp2sp", "dp2tp2sp", "dp4zero", "dp2tp2spzero"}) {
     EXPECT_EQ(to_string(parse_layout(text, 4)), text);
   }
   EXPECT_EQ(parse_layout("dp2tp1", 4).ranks(), 2);
   for (const std::string text : {"", "dp", "dp0", "tp-1", "sp", "dp2sp", "tp2dp2", "dp2 ", "dp3tp2",
-                                 "tp99999999999", "dp65536tp65536", "2x2"}) {
+                                 "tp99999999999", "zero", "dp2zerosp", "dp65536tp65536", "2x2"}) {
     EXPECT_THROW(parse_layout(text, 4), ConfigError) << text;
   }
 }

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 namespace dagpam::trainer {
 namespace {
@@ -21,6 +22,11 @@ struct Problem {
     list.add("matrix", {2, 2}, Init::constant(0.5));
     list.add("vector", {3}, Init::constant(-0.25));
     list.initialise(1);
+    for (const auto& parameter : list.all()) {
+      const at::Tensor grad = at::zeros(parameter->value.sizes(), at::kFloat);
+      parameter->value.mutable_grad() = grad;
+      slices.push_back({parameter, 0, parameter->value.detach(), grad});
+    }
     set_gradients(0);
   }
   double gradient(size_t index, int64_t step) const {
@@ -29,11 +35,8 @@ struct Problem {
   void set_gradients(int64_t step) {
     size_t index = 0;
     for (const auto& parameter : list.all()) {
-      at::Tensor g = at::zeros(parameter->value.sizes(), at::kFloat);
-      for (int64_t i = 0; i < g.numel(); ++i) {
-        g.view({-1})[i] = gradient(index++, step);
-      }
-      parameter->value.mutable_grad() = g;
+      const at::Tensor g = parameter->value.grad().view({-1});
+      for (int64_t i = 0; i < g.numel(); ++i) g[i] = gradient(index++, step);
     }
   }
   double value(size_t index) const {
@@ -45,6 +48,7 @@ struct Problem {
                : list.all()[1]->value.detach()[static_cast<int64_t>(index - 4)].item<double>();
   }
   ParameterList list;
+  std::vector<parallel::ParameterSlice> slices;
 };
 
 const at::Tensor kOne = at::ones({}, at::kFloat);
@@ -56,7 +60,7 @@ TEST(OptimizerTest, AdamWFollowsItsFormula) {
   config.add_betas(0.9);
   config.set_weight_decay(0.3);
   Problem problem;
-  const auto optimizer = make_optimizer(config, problem.list.all());
+  const auto optimizer = make_optimizer(config, problem.slices);
   std::vector<double> x(7), m(7, 0), v(7, 0);
   for (size_t i = 0; i < 7; ++i) x[i] = problem.value(i);
   for (int64_t step = 0; step < 5; ++step) {
@@ -81,7 +85,7 @@ TEST(OptimizerTest, SgdFollowsItsFormula) {
   config.set_momentum(0.9);
   config.set_weight_decay(0.1);
   Problem problem;
-  const auto optimizer = make_optimizer(config, problem.list.all());
+  const auto optimizer = make_optimizer(config, problem.slices);
   std::vector<double> x(7), m(7, 0);
   for (size_t i = 0; i < 7; ++i) x[i] = problem.value(i);
   for (int64_t step = 0; step < 4; ++step) {
@@ -100,7 +104,7 @@ TEST(OptimizerTest, PlainSgdKeepsNoState) {
   config.set_kind(OptimizerConfig::SGD);
   config.set_weight_decay(0);
   Problem problem;
-  const auto optimizer = make_optimizer(config, problem.list.all());
+  const auto optimizer = make_optimizer(config, problem.slices);
   EXPECT_TRUE(optimizer->state().empty());
   const double before = problem.value(0);
   optimizer->step(0.5, kOne, kFinite);
@@ -115,8 +119,8 @@ TEST(OptimizerTest, DivisorScalesTheGradientAndInfinityChangesNothing) {
     config.add_betas(0.99);
     config.set_momentum(0.9);
     Problem whole, divided;
-    const auto a = make_optimizer(config, whole.list.all());
-    const auto b = make_optimizer(config, divided.list.all());
+    const auto a = make_optimizer(config, whole.slices);
+    const auto b = make_optimizer(config, divided.slices);
     for (const auto& parameter : divided.list.all()) parameter->value.mutable_grad().mul_(4);
     a->step(0.1, kOne, kFinite);
     b->step(0.1, at::tensor(4.0f), kFinite);

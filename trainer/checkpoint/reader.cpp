@@ -123,22 +123,33 @@ void Checkpoint::read_tensor(const std::string& name, const TensorRange& range,
                              std::span<std::byte> out) const {
   const Manifest::Tensor* tensor = find(name);
   if (tensor == nullptr) throw CheckpointError(path_ + ": holds no tensor " + in_quotes(name));
-  const StoredTensor& stored = tensors_.at(name);
-  const std::optional<Box> wanted =
+  const std::optional<Box> box =
       slice_of(shape_of(*tensor), range.cut_dim, range.offset, range.size);
-  const int64_t count = wanted ? elements(wanted->shape).value_or(-1) : -1;
+  if (!box) {
+    throw CheckpointError(path_ + ": tensor " + in_quotes(name) + " of shape " +
+                          to_text(shape_of(*tensor)) + " has no rows " +
+                          std::to_string(range.offset) + " + " + std::to_string(range.size) +
+                          " of dimension " + std::to_string(range.cut_dim));
+  }
+  read_tensor(name, *box, out);
+}
+
+void Checkpoint::read_tensor(const std::string& name, const Box& box,
+                             std::span<std::byte> out) const {
+  const Manifest::Tensor* tensor = find(name);
+  if (tensor == nullptr) throw CheckpointError(path_ + ": holds no tensor " + in_quotes(name));
+  const StoredTensor& stored = tensors_.at(name);
+  const int64_t count = is_inside(box, shape_of(*tensor)) ? elements(box.shape).value_or(-1) : -1;
   if (count < 0 || count * stored.element_bytes != static_cast<int64_t>(out.size())) {
     throw CheckpointError(path_ + ": tensor " + in_quotes(name) + " of shape " +
-                          to_text(shape_of(*tensor)) + ": rows " + std::to_string(range.offset) +
-                          " + " + std::to_string(range.size) + " of dimension " +
-                          std::to_string(range.cut_dim) + " are not " + std::to_string(out.size()) +
-                          " bytes of it");
+                          to_text(shape_of(*tensor)) + ": " + to_text(box) + " is not " +
+                          std::to_string(out.size()) + " bytes of it");
   }
   for (const StoredPiece& piece : stored.pieces) {
-    const std::optional<Box> common = intersection(*wanted, piece.box);
+    const std::optional<Box> common = intersection(box, piece.box);
     if (count == 0 || !common) continue;
     WindowReader reader(*files_[static_cast<size_t>(piece.file)]);
-    for_each_run(*common, piece.box, *wanted, [&](int64_t from, int64_t to, int64_t n) {
+    for_each_run(*common, piece.box, box, [&](int64_t from, int64_t to, int64_t n) {
       reader.read(piece.begin + from * stored.element_bytes,
                   out.subspan(static_cast<size_t>(to * stored.element_bytes),
                               static_cast<size_t>(n * stored.element_bytes)));

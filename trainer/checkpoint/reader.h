@@ -47,6 +47,7 @@ class Checkpoint {
   // CheckpointError where there is no such tensor or range, or `out` has another size.
   void read_tensor(const std::string& name, const TensorRange& range,
                    std::span<std::byte> out) const;
+  void read_tensor(const std::string& name, const Box& box, std::span<std::byte> out) const;
 
   std::string read_copy(const std::string& name) const;  // e.g. kConfigName
 

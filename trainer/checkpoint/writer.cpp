@@ -16,22 +16,16 @@ using configs::ShardRecord;
 
 // Describes a piece for the manifest. Throws where it contradicts itself.
 ShardRecord::Entry describe(const TensorPiece& piece) {
-  const int64_t size = piece.cut_dim >= 0 && piece.cut_dim < static_cast<int>(piece.shape.size())
-                           ? piece.shape[static_cast<size_t>(piece.cut_dim)]
-                           : 0;
-  const std::optional<Box> box = slice_of(piece.global_shape, piece.cut_dim, piece.offset, size);
-  if (!is_tensor_name(piece.name) || !box || box->shape != piece.shape) {
-    throw CheckpointError("tensor " + in_quotes(piece.name) + ": a piece of shape " +
-                          to_text(piece.shape) + " at offset " + std::to_string(piece.offset) +
-                          " is not a cut of " + to_text(piece.global_shape) + " along dimension " +
-                          std::to_string(piece.cut_dim));
+  if (!is_tensor_name(piece.name) || !is_inside(piece.box, piece.global_shape)) {
+    throw CheckpointError("tensor " + in_quotes(piece.name) + ": " + to_text(piece.box) +
+                          " is not a part of " + to_text(piece.global_shape));
   }
   ShardRecord::Entry entry;
   entry.set_name(piece.name);
   entry.set_dtype(piece.dtype);
   entry.mutable_global_shape()->Assign(piece.global_shape.begin(), piece.global_shape.end());
-  entry.mutable_start()->Assign(box->start.begin(), box->start.end());
-  entry.mutable_shape()->Assign(box->shape.begin(), box->shape.end());
+  entry.mutable_start()->Assign(piece.box.start.begin(), piece.box.start.end());
+  entry.mutable_shape()->Assign(piece.box.shape.begin(), piece.box.shape.end());
   return entry;
 }
 
@@ -65,7 +59,7 @@ std::string CheckpointWriter::write_shard(int rank, int ranks,
   std::vector<SafetensorsTensor> tensors;
   for (const TensorPiece& piece : pieces) {
     *record.add_entries() = describe(piece);
-    tensors.push_back({piece.name, piece.dtype, piece.shape, piece.bytes});
+    tensors.push_back({piece.name, piece.dtype, piece.box.shape, piece.bytes});
   }
   make_folders(fs_, options_.directory);
   make_folder(fs_, temporary_);  // its name need not last: the rename gives it another

@@ -25,16 +25,13 @@
 
 namespace dagpam::checkpoint {
 
-// What a rank holds of a global tensor: rows [offset, offset + shape[cut_dim]) of dimension
-// cut_dim, or with cut_dim -1 the whole. All ranks' pieces of a tensor cover it exactly once: a
-// replicated tensor is given by one rank alone. The bytes (C order, contiguous) are only read while
-// write_shard runs.
+// What a rank gives of a global tensor: a box of it. All ranks' pieces of a tensor cover it exactly
+// once: a replicated tensor is given by one rank alone. The bytes (C order, contiguous) are only
+// read while write_shard runs.
 struct TensorPiece {
   std::string name, dtype;  // e.g. "layers.3.attention.w_neg", "F32"; once a rank
   std::vector<int64_t> global_shape;
-  int cut_dim = -1;
-  int64_t offset = 0;
-  std::vector<int64_t> shape;
+  Box box;
   std::span<const std::byte> bytes;
 };
 

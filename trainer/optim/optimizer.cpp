@@ -11,51 +11,45 @@ namespace dagpam::trainer {
 
 namespace {
 
-using parallel::ParameterPtr;
+using parallel::ParameterSlice;
 
-// Parameters that share a weight decay, as the fused kernels take them.
+// Slices that share a weight decay, as the fused kernels take them.
 struct Group {
   double decay = 0;
-  std::vector<ParameterPtr> parameters;
-  std::vector<at::Tensor> values, first, second, steps;
-
-  std::vector<at::Tensor> gradients() const {
-    std::vector<at::Tensor> all;
-    all.reserve(values.size());
-    for (const at::Tensor& value : values) all.push_back(value.grad());
-    return all;
-  }
+  std::vector<ParameterSlice> slices;
+  std::vector<at::Tensor> values, gradients, first, second, steps;
 };
 
-std::vector<Group> make_groups(const std::vector<ParameterPtr>& parameters, double decay) {
+std::vector<Group> make_groups(const std::vector<ParameterSlice>& slices, double decay) {
   std::vector<Group> groups(2);
   groups[0].decay = decay;
-  for (const ParameterPtr& parameter : parameters) {
-    Group& group = groups[parameter->decay ? 0 : 1];
-    group.parameters.push_back(parameter);
-    group.values.push_back(parameter->value);
+  for (const ParameterSlice& slice : slices) {
+    Group& group = groups[slice.parameter->decay ? 0 : 1];
+    group.slices.push_back(slice);
+    group.values.push_back(slice.value);
+    group.gradients.push_back(slice.grad);
   }
-  std::erase_if(groups, [](const Group& group) { return group.parameters.empty(); });
+  std::erase_if(groups, [](const Group& group) { return group.slices.empty(); });
   return groups;
 }
 
 std::vector<at::Tensor> zeros_for(const Group& group) {
   std::vector<at::Tensor> all;
-  for (const at::Tensor& value : group.values) all.push_back(at::zeros_like(value.detach()));
+  for (const at::Tensor& value : group.values) all.push_back(at::zeros_like(value));
   return all;
 }
 
 void append_state(const char* kind, const Group& group, const std::vector<at::Tensor>& tensors,
                   std::vector<StateTensor>& out) {
   for (size_t i = 0; i < tensors.size(); ++i) {
-    out.push_back({kind, group.parameters[i], tensors[i]});
+    out.push_back({kind, group.slices[i].parameter, group.slices[i].first_row, tensors[i]});
   }
 }
 
 class AdamW : public Optimizer {
  public:
-  AdamW(const configs::OptimizerConfig& config, const std::vector<ParameterPtr>& parameters)
-      : config_(config), groups_(make_groups(parameters, config.weight_decay())) {
+  AdamW(const configs::OptimizerConfig& config, const std::vector<ParameterSlice>& slices)
+      : config_(config), groups_(make_groups(slices, config.weight_decay())) {
     step_ = at::zeros({}, at::kFloat);
     for (Group& group : groups_) {
       group.first = zeros_for(group);
@@ -68,7 +62,7 @@ class AdamW : public Optimizer {
     const at::NoGradGuard no_grad;
     step_.add_(1);
     for (Group& group : groups_) {
-      at::_fused_adamw_(group.values, group.gradients(), group.first, group.second, {}, group.steps,
+      at::_fused_adamw_(group.values, group.gradients, group.first, group.second, {}, group.steps,
                         rate, config_.betas(0), config_.betas(1), group.decay, config_.eps(),
                         /*amsgrad=*/false, /*maximize=*/false, divisor, found_inf);
     }
@@ -93,8 +87,8 @@ class AdamW : public Optimizer {
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const configs::OptimizerConfig& config, const std::vector<ParameterPtr>& parameters)
-      : config_(config), groups_(make_groups(parameters, config.weight_decay())) {
+  Sgd(const configs::OptimizerConfig& config, const std::vector<ParameterSlice>& slices)
+      : config_(config), groups_(make_groups(slices, config.weight_decay())) {
     for (Group& group : groups_) {
       if (config.momentum() != 0) group.first = zeros_for(group);
     }
@@ -105,7 +99,7 @@ class Sgd : public Optimizer {
     for (Group& group : groups_) {
       // A buffer of zeros makes the first step's buffer the gradient itself, as is_first_step
       // would.
-      at::_fused_sgd_(group.values, group.gradients(), group.first, group.decay, config_.momentum(),
+      at::_fused_sgd_(group.values, group.gradients, group.first, group.decay, config_.momentum(),
                       rate, /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
                       /*is_first_step=*/false, divisor, found_inf);
     }
@@ -127,11 +121,11 @@ class Sgd : public Optimizer {
 }  // namespace
 
 std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config,
-                                          const std::vector<ParameterPtr>& parameters) {
+                                          const std::vector<ParameterSlice>& slices) {
   if (config.kind() == configs::OptimizerConfig::SGD) {
-    return std::make_unique<Sgd>(config, parameters);
+    return std::make_unique<Sgd>(config, slices);
   }
-  return std::make_unique<AdamW>(config, parameters);
+  return std::make_unique<AdamW>(config, slices);
 }
 
 }  // namespace dagpam::trainer

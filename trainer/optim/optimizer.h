@@ -3,20 +3,23 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "configs/run.pb.h"
-#include "parallel/parameter.h"
+#include "parallel/gradient_reducer.h"
 
 namespace dagpam::trainer {
 
-// A tensor of optimizer state that belongs to a parameter, e.g. "exp_avg" of "norm.weight".
+// A tensor of optimizer state that belongs to this rank's rows of a parameter, e.g. "exp_avg" of
+// "norm.weight".
 struct StateTensor {
   std::string kind;
   parallel::ParameterPtr parameter;
-  at::Tensor value;  // shape of the parameter
+  int64_t first_row = 0;
+  at::Tensor value;  // shape of the slice
 };
 
 class Optimizer {
@@ -33,8 +36,8 @@ class Optimizer {
 };
 
 // AdamW (Loshchilov and Hutter 2019) or SGD with momentum. Only parameters marked `decay` are
-// decayed.
+// decayed. Updates the slices' values from their gradients, which it may scale in place.
 std::unique_ptr<Optimizer> make_optimizer(const configs::OptimizerConfig& config,
-                                          const std::vector<parallel::ParameterPtr>& parameters);
+                                          const std::vector<parallel::ParameterSlice>& slices);
 
 }  // namespace dagpam::trainer

@@ -1,0 +1,54 @@
+// parallel/gradient_reducer.h: from the gradients of one rank's micro-batches to what its optimizer
+// updates. Two kinds: gradient_buckets.h (every rank of the data-parallel group updates all) and
+// sharded_gradients.h (each its part: ZeRO-1).
+//
+// Backward must run in the thread that made the reducer, as it does for CPU tensors. All ranks call
+// the same in the same order.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "parallel/parameter.h"
+
+namespace dagpam::parallel {
+
+// The rows of a parameter that this rank updates: [first_row, first_row + value.size(0)) of what it
+// holds. Views that stay good as long as the reducer.
+struct ParameterSlice {
+  ParameterPtr parameter;
+  int64_t first_row = 0;
+  at::Tensor value, grad;
+};
+
+class GradientReducer {
+ public:
+  virtual ~GradientReducer() = default;
+
+  // Once a step, before its first backward: all gradients are forgotten (undefined until backward
+  // reaches them, which saves zeroing them and adding to the zeros). Also right after a backward
+  // that threw, where no reduction has started.
+  virtual void begin_step() = 0;
+
+  // Before the last micro-batch's backward of a step: from now on full buckets are reduced.
+  virtual void reduce_from_now_on() = 0;
+
+  // After the last backward: the slices' gradients are the sums over ranks. Parameters that
+  // backward did not reach have gradient 0 (and are reduced too, so that all ranks make the same
+  // calls).
+  virtual void finish_step() = 0;
+
+  // L2 norm of the last step's gradient of the whole model, every parameter counted once: a scalar,
+  // the same on every rank.
+  virtual at::Tensor norm() const = 0;
+
+  // After the optimizer's step: every rank has every parameter's new value.
+  virtual void finish_update() = 0;
+
+  // What this rank's optimizer updates, in bucket order; none is empty.
+  virtual const std::vector<ParameterSlice>& slices() const = 0;
+};
+
+}  // namespace dagpam::parallel
