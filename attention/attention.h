@@ -66,11 +66,14 @@ class Attention {
   // q [B, N, H, D], k and v [B, M, Hkv, D] (any strides with unit stride in D) -> [B, N, H, D]
   // contiguous. With `rotary`, q and k come un-rotated and M = N new keys; with `cache`, the new
   // keys and values are appended to it first and M in `visibility` is its new length. Rows that see
-  // no key give 0, with gradient 0.
+  // no key give 0, with gradient 0. `lambdas` are taken in place of lambdas(): a forward that is
+  // computed again in backward gets them as inputs, since layers may share them.
   virtual at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const Visibility& visibility, const Rotary* rotary = nullptr,
-                             const WeightDropout* dropout = nullptr,
-                             KeyValueCache* cache = nullptr) = 0;
+                             const WeightDropout* dropout = nullptr, KeyValueCache* cache = nullptr,
+                             const Lambdas* lambdas = nullptr) = 0;
+
+  virtual Lambdas lambdas() const { return {}; }  // of DAGPAM, with gradient where trained
 };
 
 // Declares the layer's parameters under `prefix` (e.g. "layers.3.attention.") in `parameters`:

@@ -16,11 +16,14 @@ class Dagpam : public Attention {
 
   at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache) override {
+                     const WeightDropout* dropout, KeyValueCache* cache,
+                     const Lambdas* given) override {
     const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
     const at::Tensor q_neg = call.map_queries(q, w_neg_->value, /*residual=*/false);
-    return call.attend(call.rotated(q), call.rotated(q_neg), lambdas_());
+    return call.attend(call.rotated(q), call.rotated(q_neg), given ? *given : lambdas());
   }
+
+  Lambdas lambdas() const override { return lambdas_(); }
 
  private:
   Options options_;

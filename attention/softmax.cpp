@@ -10,7 +10,7 @@ class Softmax : public Attention {
 
   at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache) override {
+                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
     const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
     return call.attend(call.rotated(q), {}, {});
   }

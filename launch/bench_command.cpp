@@ -1,5 +1,6 @@
 // `dagpam bench`: the numbers in docs/performance.md.
 #include "configs/run_config.h"
+#include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
 #include "launch/bench/bench_step.h"
 #include "launch/program.h"
@@ -13,6 +14,7 @@ struct Arguments {
   ConfigArguments config;
   StepBenchOptions step;
   DataBenchOptions data;
+  CommBenchOptions comm;
 };
 
 constexpr const char* kPeerHelp =
@@ -58,6 +60,33 @@ void add_data(CLI::App& bench, const std::shared_ptr<Arguments>& arguments) {
   command->callback([arguments] { bench_data(arguments->data); });
 }
 
+void add_comm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Program& program) {
+  CLI::App* command = bench.add_subcommand(
+      "comm",
+      "Time and bandwidth of every collective, each element checked; exit 1 if one is wrong");
+  CommBenchOptions& options = arguments->comm;
+  command->add_option("--ops", options.ops, "Collectives, e.g. all_reduce,sendrecv; default: all")
+      ->delimiter(',')
+      ->type_name("OP,...");
+  const CLI::Range bytes(int64_t{1}, int64_t{1} << 40);
+  command->add_option("--min-bytes", options.min_bytes, "Smallest size, bytes")
+      ->capture_default_str()
+      ->check(bytes);
+  command->add_option("--max-bytes", options.max_bytes, "Largest size, bytes")
+      ->capture_default_str()
+      ->check(bytes);
+  command->add_option("--factor", options.factor, "From one size to the next")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1024));
+  command->add_option("--iterations", options.iterations, "Calls that are timed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments, &program] {
+    if (!bench_comm(arguments->comm, program.world())) program.exit_code = ExitCode::kDifferent;
+  });
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app, Program& program) {
@@ -66,6 +95,7 @@ void add_bench_command(CLI::App& app, Program& program) {
   bench->require_subcommand(1);
   add_step(*bench, arguments, program);
   add_data(*bench, arguments);
+  add_comm(*bench, arguments, program);
 }
 
 }  // namespace dagpam::launch

@@ -89,11 +89,11 @@ void GradientBuckets::State::reached(Slot& slot) {
   if (!reducing || dp.size() == 1) {
     return;
   }
-  if (!slot.counted) {
-    slot.counted = true;
-    --buckets[slot.bucket].missing;
-    start_full_buckets();
-  }
+  TORCH_CHECK(!slot.counted, "parameter '", slot.parameter->name,
+              "' was reached twice in the last micro-batch: its sum may be under way");
+  slot.counted = true;
+  --buckets[slot.bucket].missing;
+  start_full_buckets();
   for (size_t i = 0; i < started; ++i) {
     buckets[i].work->make_progress();
   }

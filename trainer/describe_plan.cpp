@@ -3,6 +3,7 @@
 #include <string>
 
 #include "configs/run_config.h"
+#include "trainer/memory_plan.h"
 #include "trainer/run_plan.h"
 
 namespace dagpam::trainer {
@@ -24,7 +25,7 @@ std::string describe(const RunPlan& plan) {
   const configs::RunConfig& run = plan.config;
   const configs::ModelConfig& m = run.model();
   const ParameterCounts counts = count_parameters(run);
-  const MemoryPlan memory = plan_memory(run);
+  const MemoryPlan memory = plan_memory(plan);
   const double per_token = flops_per_token(run);
   const auto name = [](const auto& text) { return text.c_str(); };
   const std::string attention = configs::AttentionConfig::Kind_Name(run.attention().kind());

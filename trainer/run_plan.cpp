@@ -153,27 +153,4 @@ double flops_per_token(const RunConfig& config) {
   return flops;
 }
 
-MemoryPlan plan_memory(const RunConfig& config) {
-  const ModelConfig& m = config.model();
-  const bool two = config.optimizer().kind() == configs::OptimizerConfig::ADAMW;
-  const double states = two ? 2 : config.optimizer().momentum() != 0 ? 1 : 0;
-  const double bytes = 4.0 * static_cast<double>(count_parameters(config).all);
-  const auto width = static_cast<double>(m.width());
-  const auto hidden = static_cast<double>(m.mlp_width());
-  const double kv = 2 * static_cast<double>(m.kv_heads()) * width / static_cast<double>(m.heads());
-
-  // Numbers a token that stay until backward: norms' inputs and outputs 4C, q C, k and v, y C, the
-  // MLP's hidden layer before and after (SWIGLU: gate, its silu, up, their product); daGPAM also Q-
-  // and O-.
-  double layer = 6 * width + kv + (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
-  if (config.attention().kind() != AttentionConfig::SOFTMAX) layer += width;
-  if (config.attention().kind() == AttentionConfig::DAGPAM) layer += width;
-  // The logits, their log-softmax and its gradient live at the turn from forward to backward.
-  const double token =
-      static_cast<double>(m.layers()) * layer + 3 * width + 3 * static_cast<double>(m.vocab());
-  const double tokens = static_cast<double>(config.train().micro_batch() * m.context());
-
-  return {bytes, bytes, states * bytes, 4 * token * tokens};
-}
-
 }  // namespace dagpam::trainer

@@ -39,14 +39,6 @@ ParameterCounts count_parameters(const configs::RunConfig& config);
 // [H, D, D] maps (docs/performance.md derives it).
 double flops_per_token(const configs::RunConfig& config);
 
-// Bytes a rank holds: parameters, gradients, optimizer state, and activations saved for backward of
-// one micro-batch (an estimate, see docs/performance.md).
-struct MemoryPlan {
-  double parameters = 0, gradients = 0, optimizer = 0, activations = 0;
-  double total() const { return parameters + gradients + optimizer + activations; }
-};
-MemoryPlan plan_memory(const configs::RunConfig& config);
-
 // The lines that `train --dry-run` prints, and the head of a run's log.
 std::string describe(const RunPlan& plan);
 

@@ -160,7 +160,8 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
     for (const char* group : {"parallel.", "log.", "checkpoint."}) {
       if (field.rfind(group, 0) == 0) return true;
     }
-    for (const char* free : {"train.steps", "train.tokens", "train.epochs", "train.micro_batch"}) {
+    for (const char* free :
+         {"train.steps", "train.tokens", "train.epochs", "train.micro_batch", "train.recompute"}) {
       if (field == free) return true;
     }
     return std::find(allow_change.begin(), allow_change.end(), field) != allow_change.end();

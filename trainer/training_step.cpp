@@ -78,6 +78,7 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   for (int64_t i = 0; i < micro_batches_; ++i) {
     auto [input, targets] = to_tensors(next());
     input.dropout = &dropout;
+    input.recompute = config_.train().recompute();
     const at::Tensor part = at::mul(model_->losses(input, targets).sum(), 1 / global_tokens);
     if (i + 1 == micro_batches_) gradients_->reduce_from_now_on();
     part.backward();

@@ -203,6 +203,17 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertRegex(done.stdout, r"dp2 against one rank, 3 steps: DIFFER, first gradient of .* at step 1: ")
 
+    def test_bench_comm_checks_every_collective(self):
+        words = ("bench", "comm", "--min-bytes", 4, "--max-bytes", 70_000, "--factor", 16, "--iterations", 2)
+        for ranks in (2, 3):
+            done = program.check(*words, "--json", ranks=ranks)
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertEqual(len(rows), 5 * 4)
+            self.assertTrue(all(row["wrong"] == 0 and row["ours_ms"] > 0 for row in rows), rows)
+        wrong = program.run(*words, "--ops", "all_reduce", ranks=2,
+                            environment={"LD_PRELOAD": os.environ["DAGPAM_WRONG_SUMS"]})
+        self.assertEqual(wrong.returncode, 1, wrong.stderr)
+
     def test_profile_writes_a_trace(self):
         self.train("traced", "--stop-after", 4, "--profile", 1)
         self.assertIn("traceEvents", (self.folder / "traced/profile/rank_00000.json").read_text())

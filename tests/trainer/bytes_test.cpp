@@ -64,12 +64,14 @@ void expect(const parallel::CommCounts::Op& op, int64_t calls, int64_t bytes, co
   EXPECT_EQ(op.bytes, bytes) << what;
 }
 
-void check_grid(int dp, int tp, bool sequence, bool zero = false) {
+void check_grid(int dp, int tp, bool sequence, bool zero = false, bool recompute = false) {
   SCOPED_TRACE(std::to_string(dp) + " x " + std::to_string(tp) + (sequence ? " sp" : "") +
                (zero ? " zero" : ""));
   parallel::run_ranks_as_threads(dp * tp, [&](parallel::Communicator& world) {
     const parallel::Grid grid = parallel::make_grid(world, tp);
-    TrainingStep step(config_of(tp, sequence, dp, zero), grid);
+    configs::RunConfig config = config_of(tp, sequence, dp, zero);
+    if (recompute) config.mutable_train()->set_recompute(configs::TrainConfig::FULL);
+    TrainingStep step(config, grid);
     const parallel::CommCounts dp_before = grid.dp->counts(), tp_before = grid.tp->counts();
     EXPECT_EQ(dp_before.all_reduce.calls + tp_before.all_reduce.calls, 0);
     data::Batch batch;
@@ -81,7 +83,7 @@ void check_grid(int dp, int tp, bool sequence, bool zero = false) {
     const parallel::CommCounts& d = grid.dp->counts();
     const parallel::CommCounts& t = grid.tp->counts();
     constexpr int64_t kStream = 4 * kMicro * kContext * kWidth;
-    constexpr int64_t kDoors = kAccumulate * (4 * kLayers + 2);
+    const int64_t doors = kAccumulate * ((recompute ? 6 : 4) * kLayers + 2);
     constexpr int64_t kLoss = kAccumulate * 12 * kMicro * kContext;
     if (zero) {
       expect(d.all_reduce, 1, 8, "dp all-reduce");
@@ -94,10 +96,10 @@ void check_grid(int dp, int tp, bool sequence, bool zero = false) {
     }
     if (tp > 1) {
       const int64_t once_a_step = 4 * (zero ? sizes.partial_segment : sizes.partial) + 4;
-      expect(t.all_reduce, -1, (sequence ? 0 : kDoors * kStream) + kLoss + once_a_step,
+      expect(t.all_reduce, -1, (sequence ? 0 : doors * kStream) + kLoss + once_a_step,
              "tp all-reduce");
-      expect(t.all_gather, sequence ? kDoors : 0, sequence ? kDoors * kStream : 0, "tp all-gather");
-      expect(t.reduce_scatter, sequence ? kDoors : 0, sequence ? kDoors * kStream : 0,
+      expect(t.all_gather, sequence ? doors : 0, sequence ? doors * kStream : 0, "tp all-gather");
+      expect(t.reduce_scatter, sequence ? doors : 0, sequence ? doors * kStream : 0,
              "tp reduce-scatter");
       // LAYER scope: two lambdas a layer; sequence: norms, biases behind sums and positions too.
       EXPECT_EQ(sizes.partial,
@@ -119,6 +121,10 @@ TEST(BytesTest, Grids) {
   check_grid(2, 2, false);
   check_grid(2, 2, true);
   check_grid(3, 4, true);
+}
+TEST(BytesTest, RecomputedBlocksTalkAgain) {
+  check_grid(1, 2, false, false, true);
+  check_grid(2, 2, true, true, true);
 }
 TEST(BytesTest, Zero) {
   check_grid(4, 1, false, true);

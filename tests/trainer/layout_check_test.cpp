@@ -77,20 +77,23 @@ TEST_P(LayoutCheckTest, AllLayoutsAgree) {
 INSTANTIATE_TEST_SUITE_P(
     Options, LayoutCheckTest,
     testing::Values(
-        std::pair{"Dagpam", Overrides{}}, std::pair{"Softmax", Overrides{"attention.kind=SOFTMAX"}},
+        std::pair{"Dagpam", Overrides{}},
+        std::pair{"Softmax", Overrides{"attention.kind=SOFTMAX", "train.recompute=FULL"}},
         std::pair{"WideUntiedRms", Overrides{"attention.kind=SOFTMAX_WIDE",
                                              "model.tied_embeddings=false", "model.norm=RMS"}},
         std::pair{"LambdaOfModelRotary",
-                  Overrides{"attention.lambda.scope=MODEL", "model.positions=ROTARY"}},
+                  Overrides{"attention.lambda.scope=MODEL", "model.positions=ROTARY",
+                            "train.recompute=SELECTIVE"}},
         std::pair{"LambdaOfLayerSwigluPost",
                   Overrides{"attention.lambda.scope=LAYER", "attention.lambda.squash=SOFTPLUS",
                             "model.mlp=SWIGLU", "model.norm_position=POST"}},
         std::pair{"FixedLambdaSinusoidalRelu",
                   Overrides{"attention.lambda.mode=FIXED", "model.positions=SINUSOIDAL",
                             "model.mlp=RELU", "model.bias=false"}},
-        std::pair{"GroupedQueriesAccumulated",
-                  Overrides{"model.heads=8", "model.kv_heads=4", "train.global_batch=12",
-                            "train.micro_batch=1", "optimizer.clip_norm=0.01"}},
+        std::pair{
+            "GroupedQueriesAccumulated",
+            Overrides{"model.heads=8", "model.kv_heads=4", "train.global_batch=12",
+                      "train.micro_batch=1", "optimizer.clip_norm=0.01", "train.recompute=FULL"}},
         std::pair{
             "NoDropoutSgdReference",
             Overrides{"model.dropout=0", "model.attention_dropout=0", "optimizer.kind=SGD",

@@ -4,6 +4,9 @@
 #include <ATen/ops/split_with_sizes.h>
 
 #include <utility>
+#include <vector>
+
+#include "trainer/model/recompute.h"
 
 namespace dagpam::trainer {
 
@@ -64,8 +67,20 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
     dropout.samples = context.samples;
     dropout.head_offset = tp_->rank() * heads_;
   }
-  const at::Tensor y = attention_->forward(q, k, v, context.visibility, context.rotary,
-                                           dropout.p > 0 ? &dropout : nullptr, cache);
+  const auto inner = [this, context, dropout, cache](
+                         const at::Tensor& queries, const at::Tensor& keys,
+                         const at::Tensor& values, const attention::Lambdas& lambdas) {
+    return attention_->forward(
+        queries, keys, values, context.visibility, context.rotary ? &*context.rotary : nullptr,
+        dropout.p > 0 ? &dropout : nullptr, cache, lambdas.plus.defined() ? &lambdas : nullptr);
+  };
+  const at::Tensor y = context.recompute_attention
+                           ? recomputed({q, k, v}, lambdas(),
+                                        [inner](const std::vector<at::Tensor>& in,
+                                                const attention::Lambdas& lambdas) {
+                                          return inner(in[0], in[1], in[2], lambdas);
+                                        })
+                           : inner(q, k, v, context.lambdas);
   return out_.forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
 }
 

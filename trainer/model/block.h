@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "attention/attention.h"
@@ -22,11 +23,13 @@ namespace dagpam::trainer {
 // What the blocks of one forward pass share.
 struct BlockContext {
   attention::Visibility visibility;
-  const attention::Rotary* rotary = nullptr;  // rows of the new tokens' positions
-  at::Tensor samples;                         // [B] int64
+  std::optional<attention::Rotary> rotary;  // rows of the new tokens' positions
+  at::Tensor samples;                       // [B] int64
   const DropoutStep* dropout = nullptr;
   parallel::Stream stream = parallel::Stream::kWhole;
-  int64_t first_token = 0;  // of the residual stream that this rank holds
+  bool recompute_attention = false;  // its inner part
+  attention::Lambdas lambdas;        // of a block that is computed again; else undefined
+  int64_t first_token = 0;           // of the residual stream that this rank holds
 };
 
 class Block {
@@ -39,6 +42,8 @@ class Block {
   // nullptr.
   at::Tensor forward(const at::Tensor& x, const BlockContext& context,
                      attention::KeyValueCache* cache) const;
+
+  attention::Lambdas lambdas() const { return attention_->lambdas(); }
 
  private:
   at::Tensor attend(const at::Tensor& x, const BlockContext& context,

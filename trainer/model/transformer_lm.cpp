@@ -12,6 +12,7 @@
 #include "parallel/vocabulary_loss.h"
 #include "trainer/model/block.h"
 #include "trainer/model/positions.h"
+#include "trainer/model/recompute.h"
 
 namespace dagpam::trainer {
 
@@ -144,14 +145,22 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
   if (context.stream == parallel::Stream::kOwnTokens) {
     context.first_token = tp_.group.rank() * (tokens / tp_.group.size());
   }
-  attention::Rotary rotary;
-  if (rotary_.cos.defined()) {
-    rotary = rotary_at(rotary_, positions);
-    context.rotary = &rotary;
-  }
+  context.recompute_attention = input.recompute == configs::TrainConfig::SELECTIVE;
+  if (rotary_.cos.defined()) context.rotary = rotary_at(rotary_, positions);
   at::Tensor x = embed(input, positions, context);  // [B, N, C] or own tokens, as in every block
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    x = blocks_[i]->forward(x, context, input.caches ? &(*input.caches)[i] : nullptr);
+    attention::KeyValueCache* cache = input.caches ? &(*input.caches)[i] : nullptr;
+    if (input.recompute != configs::TrainConfig::FULL) {
+      x = blocks_[i]->forward(x, context, cache);
+      continue;
+    }
+    x = recomputed({x}, blocks_[i]->lambdas(),
+                   [this, i, context, cache](const std::vector<at::Tensor>& in,
+                                             const attention::Lambdas& lambdas) {
+                     BlockContext again = context;
+                     again.lambdas = lambdas;
+                     return blocks_[i]->forward(in[0], again, cache);
+                   });
   }
   if (final_norm_) x = final_norm_->forward(x);
   return parallel::enter_cut_layer(x, tp_.group, context.stream);  // [B, N, C]

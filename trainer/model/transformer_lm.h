@@ -29,7 +29,9 @@ struct ForwardInput {
   at::Tensor positions;  // [B, N] int64, or undefined: consecutive from the cache's length
   at::Tensor key_begin;  // [B, N] int32, first visible key, or undefined: 0
   at::Tensor samples;    // [B] int64, global sample index; read where dropout is on
-  const DropoutStep* dropout = nullptr;                     // none: evaluation
+  const DropoutStep* dropout = nullptr;  // none: evaluation
+  // What backward computes again. Samples, dropout and key_begin must then live until backward.
+  configs::TrainConfig::Recompute recompute = configs::TrainConfig::NONE;
   std::vector<attention::KeyValueCache>* caches = nullptr;  // one a layer: generation
 };
 

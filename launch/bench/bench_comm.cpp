@@ -1,0 +1,221 @@
+#include "launch/bench/bench_comm.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "configs/errors.h"
+
+namespace dagpam::launch {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kElement = sizeof(float);
+
+// 1, 2, ..., 7, 1, 2, ... from element `first` on: whole numbers, so that sums of few ranks are
+// exact in any order.
+at::Tensor pattern(int64_t first, int64_t count) {
+  return at::arange(first, first + count, at::kLong).remainder(7).add(1).to(at::kFloat);
+}
+
+// One collective at one size: tensors, the call, and what they must hold after it.
+struct Case {
+  int64_t count = 0;     // nccl-tests' column
+  double bus_share = 1;  // busbw / algbw
+  std::function<void()> fill, call;
+  std::function<at::Tensor()> result, expected;
+};
+
+Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
+  const int64_t ranks = world.size(), rank = world.rank();
+  auto t = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  Case c;
+  c.count = elements;
+  c.bus_share = 2.0 * static_cast<double>(ranks - 1) / static_cast<double>(ranks);
+  c.fill = [=] { t->copy_(pattern(0, elements).mul(rank + 1)); };
+  c.call = [=, &world] { world.all_reduce(*t); };
+  c.result = [=] { return *t; };
+  c.expected = [=] { return pattern(0, elements).mul(ranks * (ranks + 1) / 2); };
+  return c;
+}
+
+Case all_gather_case(int64_t elements, parallel::Communicator& world) {
+  const int64_t ranks = world.size(), part = elements / ranks;
+  auto out = std::make_shared<at::Tensor>(at::zeros({part * ranks}, at::kFloat));
+  auto in = std::make_shared<at::Tensor>(at::zeros({part}, at::kFloat));
+  Case c;
+  c.count = part;
+  c.bus_share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
+  c.fill = [=, rank = world.rank()] { in->copy_(pattern(rank * part, part)); };
+  c.call = [=, &world] { world.all_gather(*out, *in); };
+  c.result = [=] { return *out; };
+  c.expected = [=] { return pattern(0, part * ranks); };
+  return c;
+}
+
+Case reduce_scatter_case(int64_t elements, parallel::Communicator& world) {
+  const int64_t ranks = world.size(), rank = world.rank(), part = elements / ranks;
+  auto in = std::make_shared<at::Tensor>(at::zeros({part * ranks}, at::kFloat));
+  auto out = std::make_shared<at::Tensor>(at::zeros({part}, at::kFloat));
+  Case c;
+  c.count = part;
+  c.bus_share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
+  c.fill = [=] { in->copy_(pattern(0, part * ranks).mul(rank + 1)); };
+  c.call = [=, &world] { world.reduce_scatter(*out, *in); };
+  c.result = [=] { return *out; };
+  c.expected = [=] { return pattern(rank * part, part).mul(ranks * (ranks + 1) / 2); };
+  return c;
+}
+
+Case broadcast_case(int64_t elements, parallel::Communicator& world) {
+  auto t = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  Case c;
+  c.count = elements;
+  c.fill = [=, rank = world.rank()] { t->copy_(pattern(rank == 0 ? 0 : 3, elements)); };
+  c.call = [=, &world] { world.broadcast(*t, 0); };
+  c.result = [=] { return *t; };
+  c.expected = [=] { return pattern(0, elements); };
+  return c;
+}
+
+// Each rank sends to the next and receives from the one before; even ranks send first.
+Case sendrecv_case(int64_t elements, parallel::Communicator& world) {
+  const int ranks = world.size(), rank = world.rank();
+  auto out = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  auto in = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  const int next = (rank + 1) % ranks, before = (rank + ranks - 1) % ranks;
+  // In a ring of odd length the last rank, even as it is, receives first.
+  const bool sends_first = rank % 2 == 0 && !(rank == ranks - 1 && ranks % 2 == 1);
+  Case c;
+  c.count = elements;
+  c.fill = [=] { out->copy_(pattern(rank, elements)); };
+  c.call = [=, &world] {
+    if (sends_first) world.send(*out, next);
+    world.recv(*in, before);
+    if (!sends_first) world.send(*out, next);
+  };
+  c.result = [=] { return *in; };
+  c.expected = [=] { return pattern(before, elements); };
+  return c;
+}
+
+using MakeCase = Case (*)(int64_t, parallel::Communicator&);
+struct Op {
+  const char* name;
+  MakeCase make;
+};
+constexpr Op kOps[] = {{"all_reduce", all_reduce_case},
+                       {"all_gather", all_gather_case},
+                       {"reduce_scatter", reduce_scatter_case},
+                       {"broadcast", broadcast_case},
+                       {"sendrecv", sendrecv_case}};
+
+int64_t count_wrong(const Case& c, parallel::Communicator& world) {
+  c.fill();
+  c.call();
+  at::Tensor wrong = c.result().ne(c.expected()).sum().reshape({1});
+  world.all_reduce(wrong);
+  return wrong.item<int64_t>();
+}
+
+// Seconds a call, of the slowest rank.
+double time_calls(const Case& c, const CommBenchOptions& options, parallel::Communicator& world) {
+  for (int64_t i = 0; i < options.warmup; ++i) c.call();
+  world.barrier();
+  const auto start = Clock::now();
+  for (int64_t i = 0; i < options.iterations; ++i) c.call();
+  const std::chrono::duration<double> took = Clock::now() - start;
+  at::Tensor slowest = at::zeros({1}, at::kDouble);
+  slowest.fill_(took.count() / static_cast<double>(options.iterations));
+  world.all_reduce(slowest, parallel::ReduceOp::kMax);
+  return slowest.item<double>();
+}
+
+void print_line(const Op& op, const Case& c, int64_t bytes, double seconds, int64_t wrong,
+                const CommBenchOptions& options, const parallel::Communicator& world) {
+  const double algbw = static_cast<double>(bytes) / seconds / 1e9;
+  const char* redop = op.make == all_reduce_case || op.make == reduce_scatter_case ? "sum" : "none";
+  if (options.json) {
+    const nlohmann::ordered_json row{
+        {"name", "comm"},         {"shape", std::string(op.name) + " " + std::to_string(bytes)},
+        {"device", "cpu"},        {"ranks", world.size()},
+        {"kernel", world.name()}, {"ours_ms", seconds * 1e3},
+        {"algbw_gbs", algbw},     {"busbw_gbs", algbw * c.bus_share},
+        {"wrong", wrong},         {"peer", nullptr},
+        {"peer_ms", nullptr},     {"ratio", nullptr}};
+    std::printf("%s\n", row.dump().c_str());
+  } else {
+    std::printf("%-14s %12lld %12lld %6s %6s %12.2f %8.3f %8.3f %7lld\n", op.name,
+                static_cast<long long>(bytes), static_cast<long long>(c.count), "float", redop,
+                seconds * 1e6, algbw, algbw * c.bus_share, static_cast<long long>(wrong));
+  }
+  std::fflush(stdout);
+}
+
+std::vector<Op> chosen(const std::vector<std::string>& names) {
+  std::vector<Op> ops;
+  for (const std::string& name : names.empty() ? comm_bench_ops() : names) {
+    const Op* const found = std::find_if(std::begin(kOps), std::end(kOps),
+                                         [&](const Op& op) { return name == op.name; });
+    if (found == std::end(kOps)) {
+      std::string known;
+      for (const Op& op : kOps) known += (known.empty() ? "" : ", ") + std::string(op.name);
+      throw ConfigError("--ops: '" + name + "' is not a collective: expected some of " + known);
+    }
+    ops.push_back(*found);
+  }
+  return ops;
+}
+
+}  // namespace
+
+const std::vector<std::string>& comm_bench_ops() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Op& op : kOps) all.emplace_back(op.name);
+    return all;
+  }();
+  return names;
+}
+
+bool bench_comm(const CommBenchOptions& options, parallel::Communicator& world) {
+  const std::vector<Op> ops = chosen(options.ops);
+  if (options.max_bytes < options.min_bytes) {
+    throw ConfigError("--max-bytes: " + std::to_string(options.max_bytes) +
+                      " is less than --min-bytes " + std::to_string(options.min_bytes) +
+                      ": give a larger one");
+  }
+  if (world.size() < 2) {
+    throw ConfigError("bench comm: one rank talks to nobody: start with mpirun -n 2 or more");
+  }
+  if (world.rank() == 0 && !options.json) {
+    std::printf("# %d ranks of %s, mean of %lld calls on the slowest rank\n", world.size(),
+                world.name().c_str(), static_cast<long long>(options.iterations));
+    std::printf("%-14s %12s %12s %6s %6s %12s %8s %8s %7s\n", "#", "size(B)", "count", "type",
+                "redop", "time(us)", "algbw", "busbw", "wrong");
+  }
+  bool good = true;
+  for (const Op& op : ops) {
+    for (int64_t bytes = options.min_bytes; bytes <= options.max_bytes; bytes *= options.factor) {
+      const int64_t unit = kElement * world.size();  // every rank has a part of the same size
+      const int64_t whole = std::max<int64_t>(bytes / unit, 1) * unit;
+      const Case c = op.make(whole / kElement, world);
+      const int64_t wrong = count_wrong(c, world);
+      const double seconds = time_calls(c, options, world);
+      good = good && wrong == 0;
+      if (world.rank() == 0) print_line(op, c, whole, seconds, wrong, options, world);
+    }
+  }
+  return good;
+}
+
+}  // namespace dagpam::launch

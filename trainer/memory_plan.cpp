@@ -1,0 +1,119 @@
+#include "trainer/memory_plan.h"
+
+#include <algorithm>
+
+namespace dagpam::trainer {
+
+using configs::AttentionConfig;
+using configs::LambdaConfig;
+using configs::ModelConfig;
+using configs::RunConfig;
+
+namespace {
+
+int64_t lambda_elements(const RunConfig& config, int64_t heads) {
+  const LambdaConfig& lambda = config.attention().lambda();
+  if (config.attention().kind() != AttentionConfig::DAGPAM ||
+      lambda.mode() != LambdaConfig::TRAINED) {
+    return 0;
+  }
+  const int64_t layers = config.model().layers();
+  return lambda.scope() == LambdaConfig::MODEL   ? 2
+         : lambda.scope() == LambdaConfig::LAYER ? 2 * layers
+                                                 : 2 * layers * heads;
+}
+
+// Floats that backward needs of one token of one layer, on a rank.
+struct LayerFloats {
+  double kept = 0;      // from forward to backward
+  double computed = 0;  // by the recomputation of that layer, on top
+};
+
+LayerFloats layer_floats(const RunConfig& config, double tp, bool sequence) {
+  const ModelConfig& m = config.model();
+  const auto width = static_cast<double>(m.width()), heads = static_cast<double>(m.heads());
+  const double keys = static_cast<double>(m.kv_heads()) * width / heads;
+  const double stream = sequence ? width / tp : width;  // of the residual stream
+  const double hidden = static_cast<double>(m.mlp_width()) / tp;
+  const bool two = config.attention().kind() == AttentionConfig::DAGPAM;
+  const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
+  const bool rotary = m.positions() == ModelConfig::ROTARY;
+  // Of a norm beside its input: mean and 1 / deviation; LibTorch's RMS norm keeps x / rms too.
+  const double statistics =
+      m.norm() == ModelConfig::LAYER ? 2 * stream / width : stream + stream / width;
+
+  // Both norms; what they give, gathered, is the input of the cut layers.
+  double outer = 2 * (stream + statistics + width);
+  outer += (width + 2 * keys) / tp + width / tp;  // q, k, v; y
+  outer += (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
+  // Within attention: log-sum-exps, mapped queries; rotated queries and keys.
+  double inner = (two ? 2 : 1) * heads / tp;
+  if (mapped) inner += width / tp;
+  if (rotary) inner += (width + keys + (two ? width : 0)) / tp;
+  switch (config.train().recompute()) {
+    case configs::TrainConfig::NONE:
+      return {outer + inner, 0};
+    case configs::TrainConfig::SELECTIVE:
+      return {outer, inner};
+    case configs::TrainConfig::FULL:
+      return {stream, outer + inner - stream};
+  }
+  return {};
+}
+
+}  // namespace
+
+int64_t rank_elements(const RunConfig& config, int tp) {
+  const ModelConfig& m = config.model();
+  const int64_t width = m.width(), head = width / m.heads(), bias = m.bias() ? 1 : 0;
+  const int64_t heads = m.heads() / tp, kv_heads = m.kv_heads() / tp, hidden = m.mlp_width() / tp;
+  const int64_t ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
+  const int64_t qkv_rows = (heads + 2 * kv_heads) * head;
+  const int64_t norm = width * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
+
+  int64_t layer = qkv_rows * (width + bias) + heads * head * width + width * bias;
+  layer += ins * hidden * (width + bias) + hidden * width + width * bias;
+  layer += 2 * norm;
+  if (config.attention().kind() != AttentionConfig::SOFTMAX) layer += heads * head * head;
+
+  const int64_t table = (m.vocab() + tp - 1) / tp * width;
+  int64_t all = m.layers() * layer + lambda_elements(config, heads);
+  if (m.norm_position() == ModelConfig::PRE) all += norm;
+  if (m.positions() == ModelConfig::LEARNED) all += m.context() * width;
+  return all + table * (m.tied_embeddings() ? 1 : 2);
+}
+
+MemoryPlan plan_memory(const RunPlan& plan) {
+  constexpr double kFloat = 4;
+  const RunConfig& run = plan.config;
+  const ModelConfig& m = run.model();
+  const int tp = plan.ranks / plan.copies;
+  const auto elements = static_cast<double>(rank_elements(run, tp));
+  const double copies = run.parallel().zero() == 1 ? plan.copies : 1;
+  const bool two = run.optimizer().kind() == configs::OptimizerConfig::ADAMW;
+  const double moments = two ? 2 : run.optimizer().momentum() != 0 ? 1 : 0;
+
+  const auto width = static_cast<double>(m.width());
+  const double vocab = static_cast<double>((m.vocab() + tp - 1) / tp);
+  const bool sequence = run.parallel().sequence_parallel() && tp > 1;
+  const LayerFloats layer = layer_floats(run, tp, sequence);
+  const double blocks = static_cast<double>(m.layers()) * layer.kept;
+  // Either at the turn: the final norm, the logits' log-softmax, the gradient that comes in and the
+  // one that goes out; or in a block's backward, the gradients of its MLP under way.
+  const double stream = sequence ? width / tp : width;
+  const bool rms = m.norm() == ModelConfig::RMS;
+  double turn = 3 * vocab;
+  if (m.norm_position() == ModelConfig::PRE) turn += width + stream + (rms ? stream : 0);
+  const double block = layer.computed + stream + static_cast<double>(m.mlp_width()) / tp;
+  const double token = blocks + std::max(turn, block);
+  const double tokens = static_cast<double>(run.train().micro_batch() * m.context());
+
+  MemoryPlan memory;
+  memory.parameters = kFloat * elements;
+  memory.gradients = kFloat * elements * (run.parallel().zero() == 1 ? 1 + 2 / copies : 1);
+  memory.optimizer = kFloat * moments * elements / copies;
+  memory.activations = kFloat * token * tokens;
+  return memory;
+}
+
+}  // namespace dagpam::trainer

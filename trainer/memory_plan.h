@@ -1,0 +1,26 @@
+// trainer/memory_plan.h: what a rank will hold, worked out before anything is allocated.
+#pragma once
+
+#include <cstdint>
+
+#include "configs/run.pb.h"
+#include "trainer/run_plan.h"
+
+namespace dagpam::trainer {
+
+// Elements of the parameters that one rank of a tensor-parallel group of `tp` holds, padding of the
+// vocabulary included.
+int64_t rank_elements(const configs::RunConfig& config, int tp);
+
+// Bytes of tensors a rank holds at the turn from forward to backward of a micro-batch, when most is
+// held: docs/parallelism.md derives each.
+struct MemoryPlan {
+  double parameters = 0;  // float32
+  double gradients = 0;   // flat buckets; with ZeRO the copy's own rows of gradients and values too
+  double optimizer = 0;   // moments
+  double activations = 0;  // saved for backward, and the logits with their gradient
+  double total() const { return parameters + gradients + optimizer + activations; }
+};
+MemoryPlan plan_memory(const RunPlan& plan);
+
+}  // namespace dagpam::trainer
