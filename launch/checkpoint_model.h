@@ -18,8 +18,10 @@ struct CheckpointModel {
   std::unique_ptr<trainer::TransformerLm> model;
 };
 
-// `checkpoint`: a checkpoint folder, or a run folder (its latest). The whole model on this rank.
-// Throws CheckpointError.
-CheckpointModel load_checkpoint_model(const std::string& checkpoint);
+// `checkpoint`: a checkpoint folder, or a run folder (its latest). The whole model on this rank, or
+// this rank's part of it where the ranks of `tp`, which must outlive it, call together. Throws
+// CheckpointError; ConfigError where the model does not divide over them.
+CheckpointModel load_checkpoint_model(const std::string& checkpoint,
+                                      parallel::Communicator* tp = nullptr);
 
 }  // namespace dagpam::launch

@@ -9,6 +9,7 @@
 #include "launch/checkpoint_model.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
+#include "parallel/grid.h"
 #include "trainer/evaluation/evaluator.h"
 
 namespace dagpam::launch {
@@ -18,6 +19,7 @@ namespace {
 struct Arguments {
   std::string checkpoint, data, split = "valid";
   int64_t context = 0, stride = 0, batch = 8;
+  int tensor = 1;
   bool json = false;
 };
 
@@ -75,7 +77,13 @@ void settle_windows(Arguments& arguments, int64_t model_context) {
 }
 
 void run(Arguments& arguments, Program& program) {
-  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint);
+  parallel::Communicator& world = program.world();
+  if (world.size() % arguments.tensor != 0) {
+    throw ConfigError("--tensor: " + std::to_string(arguments.tensor) + " does not divide the " +
+                      std::to_string(world.size()) + " ranks of this job: start a multiple of it");
+  }
+  const parallel::Grid grid = parallel::make_grid(world, arguments.tensor);
+  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, grid.tp.get());
   settle_windows(arguments, loaded.saved.config.model().context());
   const auto sidecar = data::find_sidecar(arguments.data);
   if (sidecar && sidecar->tokenizer_digest != loaded.tokenizer->digest()) {
@@ -93,9 +101,8 @@ void run(Arguments& arguments, Program& program) {
   options.batch = arguments.batch;
   options.reset_positions = loaded.saved.config.data().reset_positions();
   options.reset_attention = loaded.saved.config.data().reset_attention();
-  parallel::Communicator& world = program.world();
   options.progress = world.rank() == 0;
-  const trainer::Evaluation result = trainer::evaluate(*loaded.model, *dataset, options, world);
+  const trainer::Evaluation result = trainer::evaluate(*loaded.model, *dataset, options, *grid.dp);
   if (world.rank() != 0) return;
   int64_t characters = -1, bytes = -1;
   for (const data::SplitFields& split : data::kSplits) {
@@ -132,6 +139,11 @@ void add_eval_command(CLI::App& app, Program& program) {
                    "Tokens between the starts of windows; default: the context (no overlap)")
       ->check(CLI::PositiveNumber);
   command->add_option("--batch", arguments->batch, "Windows computed at once")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--tensor", arguments->tensor,
+                   "Ranks that share the model under mpirun; the others share the windows")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", arguments->json,

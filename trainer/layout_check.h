@@ -40,8 +40,9 @@ struct LayoutResult {
 //              the weights are equal; later, where rounding has moved them apart, 1e-2 (a unit of a
 //              ReLU that falls on the other side of 0 gives 5e-3 in small models)
 //   parameter  equal bits at the start; then, as root mean squares of this rank's part, 1e-3 of its
-//              movement since the start at step 1, growing evenly to 1e-2 at step 50 (Adam turns
-//              rounding in tiny gradients into whole steps of single entries)
+//              furthest movement from the start at step 1, growing evenly to 1e-2 at step 50 (Adam
+//              turns rounding in tiny gradients into whole steps of single entries), and 4 units in
+//              the last place (of a lambda near 1 that hardly moved)
 // Parameters whose gradient is zero by symmetry (below 1e-6 rms of all gradients in every entry)
 // are listed and left out of the parameter comparison. All ranks call; every rank gets the results.
 // Throws ConfigError for layouts that cannot be, and for a fault that cannot strike one of them.

@@ -6,11 +6,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace dagpam::trainer {
 
 namespace {
+
+// Units in the last place that a parameter may be off by, however little it moved.
+constexpr double kUnits = 4;
 
 double largest(const at::Tensor& t) {
   return t.numel() == 0 ? 0 : t.detach().abs().max().item<double>();
@@ -57,7 +61,8 @@ LayoutComparison::LayoutComparison(TrainingStep& own, TrainingStep* reference,
     : own_(own.model().parameters().all()),
       reference_(reference ? &reference->model().parameters().all() : nullptr),
       group_(group),
-      silent_(own_.size(), true) {
+      silent_(own_.size(), true),
+      moved_(own_.size(), 0) {
   for (const auto& slice : own.gradients().slices()) slices_[slice.parameter.get()] = slice;
 }
 
@@ -154,9 +159,12 @@ void LayoutComparison::parameters(int64_t step) {
     if (silent_[i]) continue;
     const at::Tensor expected =
         reference_part(reference_ ? (*reference_)[i]->value : at::Tensor(), i);
-    const double moved = root_mean_square(expected.sub(start_[i]));
+    moved_[i] = std::max(moved_[i], root_mean_square(expected.sub(start_[i])));
+    const double rounding =
+        kUnits * std::numeric_limits<float>::epsilon() * root_mean_square(expected);
     const double difference = root_mean_square(own_part(own_[i]->value, i).sub(expected));
-    note(parameter_, "parameter", step, place(i), difference, grown(1e-3, 1e-2, step) * moved);
+    note(parameter_, "parameter", step, place(i), difference,
+         grown(1e-3, 1e-2, step) * moved_[i] + rounding);
   }
 }
 

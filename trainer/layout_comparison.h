@@ -50,6 +50,7 @@ class LayoutComparison {
   parallel::Communicator& group_;
   std::vector<at::Tensor> start_;  // this rank's part of the reference's initial parameters
   std::vector<bool> silent_;       // no gradient seen so far
+  std::vector<double> moved_;      // root mean square from the start, the most so far
   Difference loss_, gradient_, parameter_;
   Finding first_{INT64_MAX, ""};
   int64_t looked_at_ = 0;

@@ -254,6 +254,8 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
   progress.run_id = manifest.run_id();
   progress.step = manifest.step();
   progress.tokens = manifest.tokens_seen();
+  progress.saved_dp = static_cast<int>(manifest.grid().data());
+  progress.saved_tp = static_cast<int>(manifest.grid().tensor());
   progress.data.next_sample = manifest.position().next_sample();
   for (const auto& source : manifest.position().sources()) {
     progress.data.digests.push_back(source.digest());

@@ -21,6 +21,7 @@ struct Progress {
   int64_t step = 0;    // optimizer steps done
   int64_t tokens = 0;  // trained on, over all ranks
   data::DataPosition data;
+  int saved_dp = 1, saved_tp = 1;  // the grid that wrote the checkpoint
 };
 
 struct SaveRequest {

@@ -136,7 +136,9 @@ void Run::start_state() {
     if (!request_.config.schedule().has_decay_steps()) allowed.push_back("schedule.decay_steps");
     progress_ = load_run(from, plan_.config, allowed, *step_);
     saved_step_ = progress_.step;
-    log_info("resuming from " + from + " (step " + std::to_string(progress_.step) + ")");
+    log_info("resuming from " + from + " (step " + std::to_string(progress_.step) +
+             ", saved by dp " + std::to_string(progress_.saved_dp) + " x tp " +
+             std::to_string(progress_.saved_tp) + ")");
   } else {
     if (request_.resume == "auto") log_info("no checkpoint yet: starting from step 0");
     if (!request_.init_from.empty()) load_parameters(request_.init_from, step_->model());

@@ -231,6 +231,10 @@ class TrainTest(unittest.TestCase):
                                  "--split", "valid", "--json", ranks=ranks)
             row = json.loads(done.stdout.splitlines()[-1])
             self.assertAlmostEqual(row["nll"], evaluations[-1]["nll"], delta=1e-6)
+        for tensor, ranks in ((2, 2), (2, 4), (4, 4)):
+            done = program.check("eval", "--checkpoint", self.folder / "whole1", "--data", self.prefix,
+                                 "--tensor", tensor, "--json", ranks=ranks)
+            self.assertAlmostEqual(json.loads(done.stdout)["nll"], evaluations[-1]["nll"], delta=1e-6)
         strided = program.check("eval", "--checkpoint", self.folder / "whole1", "--data", self.prefix,
                                 "--stride", 8, "--json")
         self.assertEqual(json.loads(strided.stdout)["tokens"], row["tokens"])
