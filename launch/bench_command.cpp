@@ -32,6 +32,14 @@ void add_step(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_option("--peer", options.peer, kPeerHelp)->type_name("COMMAND");
+  command
+      ->add_option(
+          "--against", options.against,
+          "Take turns with this config under an override, e.g. parallel.overlap=false; may "
+          "be repeated")
+      ->type_name("FIELD=VALUE")
+      ->allow_extra_args(false)
+      ->excludes("--peer");
   command->add_flag("--json", options.json, "One JSON object a row");
   command->callback([arguments, &program] {
     StepBenchOptions& step = arguments->step;

@@ -51,7 +51,7 @@ struct GradientBuckets::State {
   std::vector<Bucket> buckets;
   std::vector<at::Tensor> flat;  // by bucket
   std::vector<ParameterSlice> slices;
-  bool reducing = false;
+  bool overlap = true, reducing = false;
   size_t started = 0;  // buckets [0, started) are under way: every rank starts them in this order
 };
 
@@ -86,7 +86,7 @@ void GradientBuckets::State::reached(Slot& slot) {
   }
   TORCH_CHECK(grad.is_same(slot.view), "the gradient of parameter '", slot.parameter->name,
               "' has left its bucket: gradients of gradients are not supported here");
-  if (!reducing || dp.size() == 1) {
+  if (!reducing || !overlap || dp.size() == 1) {
     return;
   }
   TORCH_CHECK(!slot.counted, "parameter '", slot.parameter->name,
@@ -111,8 +111,9 @@ void GradientBuckets::State::start(size_t bucket) {
 }
 
 GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp,
-                                 Communicator& tp, int64_t bucket_bytes)
+                                 Communicator& tp, int64_t bucket_bytes, bool overlap)
     : state_(std::make_shared<State>(dp, tp)) {
+  state_->overlap = overlap;
   const c10::AutoGradMode no_grad(false);
   for (const BucketPlan& plan : plan_buckets(parameters, tp.size(), bucket_bytes)) {
     state_->add_bucket(plan);

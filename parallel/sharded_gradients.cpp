@@ -54,7 +54,7 @@ struct ShardedGradients::State {
   std::vector<Slot> slots;  // in bucket order
   std::vector<Bucket> buckets;
   std::vector<ParameterSlice> slices;
-  bool reducing = false;
+  bool overlap = true, reducing = false;
   size_t started = 0;  // buckets [0, started) are under way: every rank starts them in this order
 };
 
@@ -123,6 +123,7 @@ void ShardedGradients::State::reached(Slot& slot) {
   grad = at::Tensor();
   slot.reached = true;
   --buckets[slot.bucket].missing;
+  if (!overlap) return;
   while (started < buckets.size() && buckets[started].missing == 0) start_next();
   for (size_t i = 0; i < started; ++i) buckets[i].work->make_progress();
 }
@@ -134,8 +135,9 @@ void ShardedGradients::State::start_next() {
 }
 
 ShardedGradients::ShardedGradients(const std::vector<ParameterPtr>& parameters, Communicator& dp,
-                                   Communicator& tp, int64_t bucket_bytes)
+                                   Communicator& tp, int64_t bucket_bytes, bool overlap)
     : state_(std::make_shared<State>(dp, tp)) {
+  state_->overlap = overlap;
   const c10::AutoGradMode no_grad(false);
   for (const BucketPlan& plan : plan_buckets(parameters, tp.size(), bucket_bytes)) {
     state_->add_bucket(plan);

@@ -26,7 +26,7 @@ class ShardedGradients : public GradientReducer {
  public:
   // As GradientBuckets (gradient_buckets.h).
   ShardedGradients(const std::vector<ParameterPtr>& parameters, Communicator& dp, Communicator& tp,
-                   int64_t bucket_bytes);
+                   int64_t bucket_bytes, bool overlap = true);
   ~ShardedGradients() override;
   ShardedGradients(const ShardedGradients&) = delete;
   ShardedGradients& operator=(const ShardedGradients&) = delete;

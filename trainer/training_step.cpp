@@ -59,11 +59,11 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
   parameters.initialise(config.train().seed());
   const auto bytes = static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib);
   if (config.parallel().zero() == 1) {
-    gradients_ =
-        std::make_unique<parallel::ShardedGradients>(parameters.all(), *grid.dp, *grid.tp, bytes);
+    gradients_ = std::make_unique<parallel::ShardedGradients>(parameters.all(), *grid.dp, *grid.tp,
+                                                              bytes, config.parallel().overlap());
   } else {
-    gradients_ =
-        std::make_unique<parallel::GradientBuckets>(parameters.all(), *grid.dp, *grid.tp, bytes);
+    gradients_ = std::make_unique<parallel::GradientBuckets>(parameters.all(), *grid.dp, *grid.tp,
+                                                             bytes, config.parallel().overlap());
   }
   optimizer_ = make_optimizer(config.optimizer(), gradients_->slices());
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "configs/run_config.h"
 #include "data/batch_source.h"
 #include "launch/bench/peer.h"
 #include "launch/bench/row.h"
@@ -49,6 +50,13 @@ class Stepper {
 void bench_step(const StepBenchOptions& options, parallel::Communicator& world) {
   const trainer::RunPlan plan = trainer::plan_run(options.config, world.size());
   Stepper stepper(plan, world);
+  std::unique_ptr<Stepper> other;
+  if (!options.against.empty()) {
+    configs::RunConfig config = options.config;
+    for (const std::string& one : options.against) configs::apply_override(config, one);
+    other = std::make_unique<Stepper>(trainer::plan_run(config, world.size()), world);
+    other->run(5);
+  }
   std::unique_ptr<Peer> peer;
   if (!options.peer.empty() && world.rank() == 0) peer = std::make_unique<Peer>(options.peer);
   stepper.run(5);  // warms caches and allocator
@@ -57,6 +65,10 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   for (int64_t round = 0; round < options.rounds; ++round) {
     world.barrier();
     ours.push_back(stepper.run(options.steps));
+    if (other) {
+      world.barrier();
+      theirs.push_back(other->run(options.steps));
+    }
     if (!peer) continue;
     const PeerTiming timing = peer->run(options.steps);
     theirs.push_back(timing.step_ms);
@@ -76,6 +88,10 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   row.per_second = static_cast<double>(plan.tokens_per_step) / row.ours_ms * 1e3;
   row.unit = "tokens";
   row.memory_mib = 1024 * trainer::peak_memory_gib();
+  if (other) {
+    for (const std::string& one : options.against) row.peer += (row.peer.empty() ? "" : " ") + one;
+    row.peer_ms = median(theirs);
+  }
   if (peer) {
     row.peer = peer->name();
     row.peer_ms = median(theirs);

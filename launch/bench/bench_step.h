@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "configs/run.pb.h"
 #include "parallel/communicator.h"
@@ -14,6 +15,8 @@ struct StepBenchOptions {
   int64_t steps = 10;  // a round
   int64_t rounds = 7;
   std::string peer;  // launch/bench/peer.h, or ""
+  std::vector<std::string>
+      against;  // overrides of a second config that takes turns; in place of peer
   bool json = false;
 };
 

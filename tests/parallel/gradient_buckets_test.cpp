@@ -116,6 +116,23 @@ TEST(GradientBuckets, ReductionsStartWhileBackwardRuns) {
   });
 }
 
+TEST(GradientBuckets, WithoutOverlapAllWaitsForTheEndOfBackward) {
+  run_ranks_as_threads(2, [](Communicator& group) {
+    const ParameterList list = chain();
+    std::vector<std::string> events;
+    Recorder recorder(group, events);
+    const auto self = make_self_communicator();
+    GradientBuckets buckets(list.all(), recorder, *self, 1, /*overlap=*/false);
+    buckets.begin_step();
+    buckets.reduce_from_now_on();
+    loss_of(list, at::ones({5})).backward();
+    EXPECT_TRUE(events.empty());
+    buckets.finish_step();
+    EXPECT_EQ(events.size(), 8u);
+    EXPECT_EQ(list.all()[3]->value.grad()[0].item<float>(), 2 * 5.0f * 1 * 2 * 3);
+  });
+}
+
 // A rank that misses the first bucket holds back its others: all ranks start them in one order.
 TEST(GradientBuckets, OrderIsTheSameWhereAParameterIsUnused) {
   run_ranks_as_threads(2, [](Communicator& group) {

@@ -89,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(
                             "model.mlp=SWIGLU", "model.norm_position=POST"}},
         std::pair{"FixedLambdaSinusoidalRelu",
                   Overrides{"attention.lambda.mode=FIXED", "model.positions=SINUSOIDAL",
-                            "model.mlp=RELU", "model.bias=false"}},
+                            "model.mlp=RELU", "model.bias=false", "parallel.overlap=false"}},
         std::pair{
             "GroupedQueriesAccumulated",
             Overrides{"model.heads=8", "model.kv_heads=4", "train.global_batch=12",
