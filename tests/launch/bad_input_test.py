@@ -43,7 +43,8 @@ class BadInputTest(unittest.TestCase):
         self.assertEqual(len(lines), 1, done.stderr)
         for word in words:
             self.assertIn(word, lines[0])
-        self.assertLess(took, SECONDS)
+        # mpirun waits a second of its own between asking the other ranks to end and ending them.
+        self.assertLess(took, SECONDS + (1 if "ranks" in options else 0))
         self.assertEqual(before, listing(self.folder), "a refused command changed files")
 
     def refuse_job(self, code, words, *commands):
