@@ -55,7 +55,7 @@ int end_job(Program& program, const Failure& failure) {
 }
 
 // A step frees what the next one allocates again: memory that went back to the kernel in between
-// would be fetched and cleared page by page (6 % of a small model's step).
+// would be fetched and cleared page by page (7 % of a small model's step).
 void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);

@@ -58,10 +58,11 @@ class Side {
   }
 
   void update(int64_t index) {
+    if (!strikes(Place::kUpdate)) return step_->update(index);
     const at::NoGradGuard no_grad;
     const at::Tensor value = struck_slice(*step_).value, before = value.clone();
     step_->update(index);
-    if (strikes(Place::kUpdate)) value.copy_(before);
+    value.copy_(before);
   }
 
   TrainingStep& step() { return *step_; }

@@ -37,8 +37,8 @@ struct LayoutResult {
 // own part. What is allowed:
 //   loss       relative 1e-6 at step 1, growing evenly to 5e-6 at step 50
 //   gradient   1e-5 of max(largest entry of the tensor, 1e-3 rms of all gradients) at step 1, where
-//              the weights are equal; later, where rounding has moved them apart, 1e-2 (a unit of a
-//              ReLU that falls on the other side of 0 gives 5e-3 in small models)
+//              the weights are equal; later, where rounding has moved them apart, 1e-2
+//              (docs/parallelism.md says what was measured)
 //   parameter  equal bits at the start; then, as root mean squares of this rank's part, 1e-3 of its
 //              furthest movement from the start at step 1, growing evenly to 1e-2 at step 50 (Adam
 //              turns rounding in tiny gradients into whole steps of single entries), and 4 units in

@@ -1,5 +1,5 @@
 # Compiler cache, warnings and sanitizers for the project's own targets. The linker is the system's own: mold 1.10
-# now and then lays out a program whose thread-local byte ends up astride the read-only pages, which does not start.
+# was seen to lay out a program with its thread-local byte astride the read-only pages, which did not start.
 find_program(DAGPAM_CCACHE ccache)
 if(DAGPAM_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${DAGPAM_CCACHE})
