@@ -39,6 +39,9 @@ void apply_mask(const at::Tensor& x, at::Tensor& y, const at::Tensor& samples, d
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
                   int64_t first_token) {
+  if (x.scalar_type() == at::kBFloat16) {
+    return masked(x.to(at::kFloat), samples, p, key, first_token).to(at::kBFloat16);
+  }
   at::Tensor y = at::empty_like(x);  // [B, T, C]
   if (x.scalar_type() == at::kDouble) {
     apply_mask<double>(x, y, samples, p, key, first_token);
@@ -83,8 +86,9 @@ at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uin
   TORCH_CHECK(x.device().is_cpu(), "dropout takes CPU tensors, not one on ", x.device());
   TORCH_CHECK(x.dim() == 3 && x.is_contiguous(), "dropout takes a contiguous [B, T, C], not ",
               x.sizes(), " of strides ", x.strides());
-  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble,
-              "dropout takes float32 or float64, not ", x.scalar_type());
+  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble ||
+                  x.scalar_type() == at::kBFloat16,
+              "dropout takes float32, float64 or bfloat16, not ", x.scalar_type());
   TORCH_CHECK(samples.device().is_cpu() && samples.scalar_type() == at::kLong &&
                   samples.is_contiguous() && samples.dim() == 1 && samples.size(0) == x.size(0),
               "dropout of ", x.sizes(), " takes ", x.size(0), " sample indices (int64), not ",

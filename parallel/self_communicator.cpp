@@ -24,7 +24,7 @@ class SelfCommunicator : public Communicator {
   std::string name() const override { return "self"; }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp) override {
-    check_tensor("all_reduce", t);
+    check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     return done();
   }
@@ -38,6 +38,7 @@ class SelfCommunicator : public Communicator {
 
   WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, 1);
+    check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
     copy(out, in);
     return done();

@@ -58,11 +58,11 @@ class Side {
   }
 
   void update(int64_t index) {
-    if (!strikes(Place::kUpdate)) return step_->update(index);
     const at::NoGradGuard no_grad;
     const at::Tensor value = struck_slice(*step_).value, before = value.clone();
     step_->update(index);
-    value.copy_(before);
+    step_->wait_for_parameters();
+    if (strikes(Place::kUpdate)) value.copy_(before);
   }
 
   TrainingStep& step() { return *step_; }

@@ -64,12 +64,20 @@ LayoutComparison::LayoutComparison(TrainingStep& own, TrainingStep* reference,
       silent_(own_.size(), true),
       moved_(own_.size(), 0) {
   for (const auto& slice : own.gradients().slices()) slices_[slice.parameter.get()] = slice;
+  if (!reference) return;
+  for (const auto& slice : reference->gradients().slices()) {
+    reference_slices_[slice.parameter.get()] = slice;
+  }
+}
+
+at::Tensor LayoutComparison::reference_gradient(size_t index) const {
+  return reference_ ? reference_slices_.at((*reference_)[index].get()).grad : at::Tensor();
 }
 
 // Rank 0's whole tensor of parameter `index`, cut to what this rank holds of it.
 at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  at::Tensor whole = reference_ ? whole_on_rank_0.detach().contiguous()
+  at::Tensor whole = reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
                                 : at::empty(shard.global_shape, at::TensorOptions(at::kFloat));
   group_.broadcast(whole, 0);
   if (shard.cut_dim < 0) return whole;
@@ -79,8 +87,10 @@ at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, s
 
 at::Tensor LayoutComparison::own_part(const at::Tensor& held, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  if (shard.cut_dim < 0) return held.detach();
-  return held.detach().narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
+  if (shard.cut_dim < 0) return held.detach().to(at::kFloat);
+  return held.detach()
+      .to(at::kFloat)
+      .narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
 }
 
 // Of the rows whose gradient this rank knows; `expected` is of all that it holds.
@@ -138,14 +148,14 @@ void LayoutComparison::losses(int64_t step, double reference, double layout) {
 void LayoutComparison::gradients(int64_t step) {
   double squares = 0, count = 0;
   for (size_t i = 0; reference_ && i < reference_->size(); ++i) {
-    const at::Tensor& value = (*reference_)[i]->value;
-    squares += std::pow(value.grad().norm().item<double>(), 2);
-    count += static_cast<double>(value.numel());
+    const at::Tensor grad = reference_gradient(i);
+    squares += std::pow(grad.norm().item<double>(), 2);
+    count += static_cast<double>(grad.numel());
   }
   const double rms = shared(reference_ ? std::sqrt(squares / count) : 0, group_);
   const double allowed = step == 1 ? 1e-5 : 1e-2;
   for (size_t i = 0; i < own_.size(); ++i) {
-    const at::Tensor whole = reference_ ? (*reference_)[i]->value.grad() : at::Tensor();
+    const at::Tensor whole = reference_gradient(i);
     const double top = shared(reference_ ? largest(whole) : 0, group_);
     if (top > 1e-6 * rms) silent_[i] = false;
     const at::Tensor expected = reference_part(whole, i);

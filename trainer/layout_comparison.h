@@ -38,6 +38,7 @@ class LayoutComparison {
   };
 
   at::Tensor reference_part(const at::Tensor& whole_on_rank_0, size_t index) const;
+  at::Tensor reference_gradient(size_t index) const;  // undefined but for rank 0
   at::Tensor own_part(const at::Tensor& held, size_t index) const;
   double gradient_difference(size_t index, const at::Tensor& expected) const;
   std::string place(size_t index) const;
@@ -46,7 +47,8 @@ class LayoutComparison {
 
   const std::vector<parallel::ParameterPtr>& own_;
   const std::vector<parallel::ParameterPtr>* reference_;
-  std::map<const parallel::Parameter*, parallel::ParameterSlice> slices_;  // this rank's
+  std::map<const parallel::Parameter*, parallel::ParameterSlice> slices_;            // this rank's
+  std::map<const parallel::Parameter*, parallel::ParameterSlice> reference_slices_;  // whole
   parallel::Communicator& group_;
   std::vector<at::Tensor> start_;  // this rank's part of the reference's initial parameters
   std::vector<bool> silent_;       // no gradient seen so far
