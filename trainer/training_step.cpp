@@ -47,6 +47,7 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
       schedule_(config.schedule(), config.optimizer().lr()),
       micro_batches_(config.train().global_batch() /
                      (grid.dp->size() * config.train().micro_batch())),
+      tensor_ranks_(grid.tp->size()),
       norm_(at::zeros({}, at::kFloat)),
       skipped_(at::zeros({}, at::kFloat)),
       one_(at::ones({}, at::kFloat)) {

@@ -41,6 +41,7 @@ class TrainingStep {
   double rate(int64_t step) const { return schedule_.rate(step); }
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
   const at::Tensor& skipped() const { return skipped_; }  // steps without an update so far, scalar
+  int tensor_ranks() const { return tensor_ranks_; }      // that share one copy of the model
   int64_t micro_batches() const { return micro_batches_; }  // a rank and step
 
  private:
@@ -50,6 +51,7 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
   int64_t micro_batches_;
+  int tensor_ranks_;
   at::Tensor norm_, skipped_, one_;
 };
 
