@@ -214,7 +214,7 @@ void save_run(const SaveRequest& request, const Progress& progress, TrainingStep
   auto& fs = posix_file_system();
   const int rank = world.rank();
   checkpoint::CheckpointWriter writer(
-      fs, {request.checkpoints, progress.step, progress.run_id, request.lease});
+      fs, {request.checkpoints, progress.step, progress.run_id, request.lease, log_warning});
   const std::vector<NamedTensor> state = state_of(step, request.config->parallel().zero() == 1);
   std::vector<at::Tensor> copies;
   const auto records = world.all_gather_bytes(

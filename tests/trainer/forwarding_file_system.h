@@ -70,6 +70,9 @@ class ForwardingFileSystem : public FileSystem {
   int list(const std::string& path, std::vector<std::string>& names) override {
     return call("list", path, [&] { return real_.list(path, names); });
   }
+  int free_bytes(const std::string& path, int64_t& out) override {
+    return call("free_bytes", path, [&] { return real_.free_bytes(path, out); });
+  }
 
  protected:
   FileSystem& real_ = posix_file_system();

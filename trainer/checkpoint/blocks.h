@@ -26,7 +26,7 @@ struct WrittenFile {
   std::vector<std::string> blocks;
 };
 
-// Writes a file block by block: each block is one write.
+// Writes a file block by block: each block is one write. A second thread makes the digests.
 class BlockWriter {
  public:
   BlockWriter(FileSystem& fs, const std::string& path);
@@ -35,6 +35,7 @@ class BlockWriter {
 
  private:
   void flush();
+  void write_block(std::span<const std::byte> block);
 
   OutputFile file_;
   std::vector<std::byte> buffer_;
