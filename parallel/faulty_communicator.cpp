@@ -27,6 +27,7 @@ class FaultyCommunicator : public Communicator {
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
   std::string name() const override { return inner_->name(); }
+  at::Device device() const override { return inner_->device(); }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
     if (!strikes(CommFault::Op::kAllReduce, t)) return inner_->all_reduce_async(t, op);
@@ -65,6 +66,7 @@ class FaultyCommunicator : public Communicator {
   void send(const at::Tensor& t, int to) override { inner_->send(t, to); }
   void recv(at::Tensor& t, int from) override { inner_->recv(t, from); }
   void barrier() override { inner_->barrier(); }
+  void together(const std::function<void()>& fn) override { inner_->together(fn); }
   std::unique_ptr<Communicator> split(int colour, int key) override {
     return inner_->split(colour, key);
   }

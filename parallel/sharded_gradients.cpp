@@ -186,7 +186,9 @@ void ShardedGradients::finish_step() {
 
 at::Tensor ShardedGradients::norm() const {
   const c10::AutoGradMode no_grad(false);
-  at::Tensor squares = at::zeros({2}, at::kFloat);  // of cut parameters, of others
+  const at::Device device = state_->dp.device();
+  at::Tensor squares =
+      at::zeros({2}, at::TensorOptions(at::kFloat).device(device));  // of cut parameters, of others
   for (const Bucket& bucket : state_->buckets) {
     const bool cut = bucket.kind == GradientKind::kCut;
     squares.narrow(0, cut ? 0 : 1, 1).add_(at::linalg_vector_norm(bucket.own_grads).square());
