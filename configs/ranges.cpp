@@ -16,10 +16,12 @@ using google::protobuf::Message;
 
 constexpr double kSteps = 1099511627776.0;         // 2^40
 constexpr double kTokens = 1152921504606846976.0;  // 2^60
+constexpr double kSeconds = 31536000;              // a year
+constexpr const char* kWatch = "give seconds, as in 900, or 0 for any time";
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 41> kRanges = {{
+constexpr std::array<Range, 46> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
     {"model.width", 1, 1 << 20, false, false,
      "give the channels of the residual stream, as in 768"},
@@ -63,6 +65,11 @@ constexpr std::array<Range, 41> kRanges = {{
     {"checkpoint.keep", 0, 1 << 20, false, false, "give a number of checkpoints, or 0 for all"},
     {"checkpoint.keep_every", 0, kSteps, false, false, "give steps, or 0 for none"},
     {"log.every", 1, kSteps, false, false, "give steps, as in 10"},
+    {"watchdog.init_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.step_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.evaluation_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.checkpoint_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.replicas_every", 0, kSteps, false, false, "give steps, as in 1000, or 0 for never"},
 }};
 
 std::string interval(const Range& range, bool whole) {
