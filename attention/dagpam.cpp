@@ -19,7 +19,7 @@ class Dagpam : public Attention {
                      const WeightDropout* dropout, KeyValueCache* cache,
                      const Lambdas* given) override {
     const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    const at::Tensor q_neg = call.map_queries(q, w_neg_->value, /*residual=*/false);
+    const at::Tensor q_neg = call.map_queries(q, w_neg_->ready(), /*residual=*/false);
     return call.attend(call.rotated(q), call.rotated(q_neg), given ? *given : lambdas());
   }
 

@@ -72,8 +72,8 @@ LambdaBank::LambdaBank(const LambdaOptions& options, int64_t layers, int64_t hea
 Lambdas LambdaBank::layer(int64_t index) const {
   if (!options_.trained) return fixed_;
   const size_t at = options_.scope == Scope::kModel ? 0 : static_cast<size_t>(index);
-  return {squashed(options_.squash, plus_.at(at)->value),
-          squashed(options_.squash, minus_.at(at)->value)};
+  return {squashed(options_.squash, plus_.at(at)->ready()),
+          squashed(options_.squash, minus_.at(at)->ready())};
 }
 
 }  // namespace dagpam::attention

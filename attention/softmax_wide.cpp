@@ -14,7 +14,8 @@ class SoftmaxWide : public Attention {
                      const Visibility& visibility, const Rotary* rotary,
                      const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
     const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend(call.rotated(call.map_queries(q, w_neg_->value, /*residual=*/true)), {}, {});
+    return call.attend(call.rotated(call.map_queries(q, w_neg_->ready(), /*residual=*/true)), {},
+                       {});
   }
 
  private:

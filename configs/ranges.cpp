@@ -21,7 +21,7 @@ constexpr const char* kWatch = "give seconds, as in 900, or 0 for any time";
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 46> kRanges = {{
+constexpr std::array<Range, 47> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
     {"model.width", 1, 1 << 20, false, false,
      "give the channels of the residual stream, as in 768"},
@@ -55,6 +55,7 @@ constexpr std::array<Range, 46> kRanges = {{
     {"train.micro_batch", 1, 1 << 24, false, false, "leave it out for global_batch / ranks"},
     {"train.eval_every", 0, kSteps, false, false, "give steps, or 0 for the end alone"},
     {"train.eval_batches", 0, kSteps, false, false, "give micro-batches, or 0 for the whole split"},
+    {"train.label_smoothing", 0, 1, false, true, "give a share, as in 0.1"},
     {"train.seed", 0, 18446744073709551615.0, false, false, "give any whole number"},
     {"parallel.bucket_mib", 0, 1 << 20, true, false, "give MiB of gradients, as in 25"},
     {"parallel.tensor", 1, 65536, false, false,

@@ -127,6 +127,14 @@ void check_length(const TrainConfig& train, int64_t context) {
   }
 }
 
+void check_precision(const TrainConfig& train) {
+  if (!train.stochastic_rounding() || train.precision() == TrainConfig::BF16) return;
+  fail("train.stochastic_rounding",
+       "true rounds master weights to bfloat16, but train.precision is " +
+           TrainConfig::Precision_Name(train.precision()) +
+           ": choose precision BF16, or leave stochastic_rounding out");
+}
+
 void check_batches(const TrainConfig& train) {
   if (!train.has_micro_batch() || train.global_batch() % train.micro_batch() == 0) return;
   fail("train.micro_batch", text(train.micro_batch()) + " does not divide train.global_batch " +
@@ -146,6 +154,7 @@ void validate(const RunConfig& config) {
   check_schedule(full.schedule(), full.train());
   check_length(full.train(), full.model().context());
   check_batches(full.train());
+  check_precision(full.train());
 }
 
 int data_parallel_size(const RunConfig& config, int ranks) {

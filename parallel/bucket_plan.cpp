@@ -1,10 +1,13 @@
 #include "parallel/bucket_plan.h"
 
+#include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include "parallel/master_weights.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -41,7 +44,7 @@ std::vector<BucketPlan> plan_buckets(const std::vector<ParameterPtr>& parameters
                 ", but the first one on ", parameters.front()->value.device());
     const GradientKind kind = kind_of(**next, tp_size);
     Open& bucket = open[static_cast<size_t>(kind)];
-    const auto bytes = static_cast<int64_t>(value.nbytes());
+    const auto bytes = value.numel() * static_cast<int64_t>(c10::elementSize(sum_type(**next)));
     const int64_t limit =
         buckets.empty() ? std::min(kFirstBucketBytes, bucket_bytes) : bucket_bytes;
     const bool fits = bucket.plan.members.empty() ||

@@ -48,6 +48,7 @@ void check_tensor(const char* collective, const at::Tensor& t, at::DeviceType de
     case at::kLong:
     case at::kInt:
     case at::kByte:
+    case at::kBFloat16:
       return;
     case at::kHalf:
     case at::kBFloat16:
@@ -56,8 +57,14 @@ void check_tensor(const char* collective, const at::Tensor& t, at::DeviceType de
       return;
     default:
       TORCH_CHECK(false, collective, " of ", t.scalar_type(),
-                  ": only Float, Double, Long, Int and Byte are carried");
+                  ": only Float, Double, BFloat16, Long, Int and Byte are carried");
   }
+}
+
+void check_reduced(const char* collective, const at::Tensor& t) {
+  check_tensor(collective, t);
+  TORCH_CHECK(t.scalar_type() != at::kBFloat16, collective,
+              " of BFloat16: sums are formed in Float, convert it first");
 }
 
 void check_whole_and_part(const char* collective, const at::Tensor& whole, const at::Tensor& part,

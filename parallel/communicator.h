@@ -11,10 +11,11 @@
 // algorithm, and with it the order, from the number of ranks, the count and its own settings alone,
 // and gives every rank the same bits.
 //
-// Tensors: CPU, and those of device(); float32, float64, int64, int32, uint8 (on a GPU float16 and
-// bfloat16 too). Sums of uint8 must stay below 256: past it threads wrap around, but Open MPI's
-// vector code stays at 255. Work on GPU tensors is ordered by streams: wait() makes the caller's
-// current stream wait, not the host.
+// Tensors: CPU, and those of device(); float32, float64, int64, int32, uint8; bfloat16 (on a GPU
+// float16 too) is carried, but on the CPU not reduced: sums are formed in float32. Sums of uint8
+// must stay below 256: past it threads wrap around, but Open MPI's vector code stays at 255. Work
+// on GPU tensors is ordered by streams: wait() makes the caller's current stream wait, not the
+// host.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,6 +38,9 @@ class Work {
   virtual ~Work() = default;
   virtual void wait() = 0;         // throws CommError; later calls return at once
   virtual void make_progress() {}  // for libraries that only move inside calls
+  // Once, right after the call: its caller computes before it waits. A library that only moves
+  // inside calls may give it to a thread of its own.
+  virtual void keep_moving() {}
 };
 using WorkPtr = std::shared_ptr<Work>;
 
@@ -61,6 +65,10 @@ class Communicator {
   virtual std::string name() const = 0;  // e.g. "mpi world", for logs and errors
   // Where this rank computes: its tensors beside those of the CPU may live there.
   virtual at::Device device() const { return at::kCPU; }
+
+  // Whether collectives move while the ranks compute, on time that no rank computes in: then it
+  // pays to start them early. The same on every rank of a job.
+  virtual bool overlaps() const { return false; }
 
   // t <- op over ranks of t, in place.
   void all_reduce(at::Tensor& t, ReduceOp op = ReduceOp::kSum) { all_reduce_async(t, op)->wait(); }

@@ -40,6 +40,9 @@ void apply_mask(const at::Tensor& x, at::Tensor& y, const at::Tensor& samples, d
 
 at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
                   int64_t first_token) {
+  if (x.scalar_type() == at::kBFloat16) {
+    return masked(x.to(at::kFloat), samples, p, key, first_token).to(at::kBFloat16);
+  }
   at::Tensor y = at::empty_like(x);  // [B, T, C]
   if (!x.is_cpu()) {
     apply_device_dropout({.key = key,
@@ -92,8 +95,9 @@ at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uin
   }
   TORCH_CHECK(x.dim() == 3 && x.is_contiguous(), "dropout takes a contiguous [B, T, C], not ",
               x.sizes(), " of strides ", x.strides());
-  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble,
-              "dropout takes float32 or float64, not ", x.scalar_type());
+  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble ||
+                  x.scalar_type() == at::kBFloat16,
+              "dropout takes float32, float64 or bfloat16, not ", x.scalar_type());
   TORCH_CHECK(samples.device() == x.device() && samples.scalar_type() == at::kLong &&
                   samples.is_contiguous() && samples.dim() == 1 && samples.size(0) == x.size(0),
               "dropout of ", x.sizes(), " takes ", x.size(0), " sample indices (int64), not ",

@@ -28,6 +28,7 @@ class FaultyCommunicator : public Communicator {
   int size() const override { return inner_->size(); }
   std::string name() const override { return inner_->name(); }
   at::Device device() const override { return inner_->device(); }
+  bool overlaps() const override { return inner_->overlaps(); }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
     if (!strikes(CommFault::Op::kAllReduce, t)) return inner_->all_reduce_async(t, op);

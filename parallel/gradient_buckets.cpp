@@ -4,6 +4,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "parallel/bucket_plan.h"
+#include "parallel/bucket_schedule.h"
+#include "parallel/flat_norm.h"
 #include "parallel/reached_hook.h"
 
 namespace dagpam::parallel {
@@ -27,32 +30,31 @@ struct Slot {
   bool counted = false;  // reached since reduce_from_now_on
 };
 
-struct Bucket {
-  GradientKind kind = GradientKind::kReplicated;
-  size_t slots = 0;
-  size_t missing = 0;  // slots not yet reached since reduce_from_now_on
-  WorkPtr work;        // under way
-};
-
 }  // namespace
 
 struct GradientBuckets::State {
-  State(Communicator& data_parallel, Communicator& tensor_parallel)
-      : dp(data_parallel), tp(tensor_parallel) {}
+  State(Communicator& data_parallel, Communicator& tensor_parallel, bool overlap)
+      : dp(data_parallel),
+        tp(tensor_parallel),
+        counting(overlap && dp.size() > 1),
+        schedule([this](size_t bucket) { return start(bucket); }, overlap) {}
 
   void add_bucket(const BucketPlan& plan);
   void reached(Slot& slot);
-  void start_full_buckets();
-  void start(size_t bucket);
+  WorkPtr start(size_t bucket) {
+    return dp.size() == 1 ? nullptr : dp.all_reduce_async(flat[bucket]);
+  }
 
   Communicator& dp;
   Communicator& tp;
-  std::vector<Slot> slots;  // in bucket order
-  std::vector<Bucket> buckets;
-  std::vector<at::Tensor> flat;  // by bucket
+  const bool counting;  // buckets start when they are full
+  BucketSchedule schedule;
+  std::vector<Slot> slots;          // in bucket order
+  std::vector<GradientKind> kinds;  // by bucket
+  std::vector<at::Tensor> flat;     // by bucket
+  bool masters = false;             // parameters are bfloat16
   std::vector<ParameterSlice> slices;
-  bool overlap = true, reducing = false;
-  size_t started = 0;  // buckets [0, started) are under way: every rank starts them in this order
+  ReachedHooks hooks;
 };
 
 void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
@@ -61,75 +63,65 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
     elements += member->value.numel();
   }
   const at::Tensor bucket =
-      at::zeros({elements}, plan.members.front()->value.options().requires_grad(false));
+      at::zeros({elements}, at::TensorOptions(sum_type(*plan.members.front())));
+  // Views of one tensor keep a bucket's masters together.
+  const at::Tensor master =
+      has_master(*plan.members.front()) ? at::zeros_like(bucket) : at::Tensor();
   int64_t begin = 0;
   for (const ParameterPtr& member : plan.members) {
     const int64_t n = member->value.numel();
     slots.push_back({.parameter = member,
                      .view = bucket.narrow(0, begin, n).view(member->value.sizes()),
-                     .bucket = buckets.size()});
-    if (n > 0) slices.push_back({member, 0, member->value.detach(), slots.back().view});
+                     .bucket = kinds.size()});
+    const at::Tensor value = master.defined()
+                                 ? master.narrow(0, begin, n).view(member->value.sizes())
+                                 : member->value.detach();
+    if (n > 0) slices.push_back({member, 0, value, slots.back().view});
     begin += n;
   }
-  const size_t members = plan.members.size();
+  masters = masters || master.defined();
   flat.push_back(bucket);
-  buckets.push_back({.kind = plan.kind, .slots = members, .missing = members, .work = nullptr});
+  kinds.push_back(plan.kind);
+  schedule.add_bucket(plan.members.size());
 }
 
 void GradientBuckets::State::reached(Slot& slot) {
   at::Tensor& grad = slot.parameter->value.mutable_grad();
+  const c10::AutoGradMode no_grad(false);
+  const bool apart = has_master(*slot.parameter);  // of another type than the bucket
   if (!slot.filled) {
-    const c10::AutoGradMode no_grad(false);
     slot.view.copy_(grad);
-    grad = slot.view;
     slot.filled = true;
+    grad = apart ? at::Tensor() : slot.view;
+  } else if (apart) {
+    slot.view.add_(grad);
+    grad = at::Tensor();
   }
-  TORCH_CHECK(grad.is_same(slot.view), "the gradient of parameter '", slot.parameter->name,
+  TORCH_CHECK(apart || grad.is_same(slot.view), "the gradient of parameter '", slot.parameter->name,
               "' has left its bucket: gradients of gradients are not supported here");
-  if (!reducing || !overlap || dp.size() == 1) {
-    return;
-  }
+  if (!schedule.reducing() || !counting) return;
   TORCH_CHECK(!slot.counted, "parameter '", slot.parameter->name,
               "' was reached twice in the last micro-batch: its sum may be under way");
   slot.counted = true;
-  --buckets[slot.bucket].missing;
-  start_full_buckets();
-  for (size_t i = 0; i < started; ++i) {
-    buckets[i].work->make_progress();
-  }
-}
-
-void GradientBuckets::State::start_full_buckets() {
-  while (started < buckets.size() && buckets[started].missing == 0) {
-    start(started);
-  }
-}
-
-void GradientBuckets::State::start(size_t bucket) {
-  buckets[bucket].work = dp.all_reduce_async(flat[bucket]);
-  started = bucket + 1;
+  schedule.reached(slot.bucket);
 }
 
 GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp,
                                  Communicator& tp, int64_t bucket_bytes, bool overlap)
-    : state_(std::make_shared<State>(dp, tp)) {
-  state_->overlap = overlap;
+    : state_(std::make_shared<State>(dp, tp, overlap)) {
   const c10::AutoGradMode no_grad(false);
   for (const BucketPlan& plan : plan_buckets(parameters, tp.size(), bucket_bytes)) {
     state_->add_bucket(plan);
   }
   for (Slot& slot : state_->slots) {  // the slots stay where they are from here on
-    hook_gradient(*slot.parameter, [state = state_.get(), &slot] { state->reached(slot); });
+    state_->hooks.add(slot.parameter, [state = state_.get(), &slot] { state->reached(slot); });
   }
 }
 
-GradientBuckets::~GradientBuckets() {
-  for (const Slot& slot : state_->slots) hook_gradient(*slot.parameter, {});
-}
+GradientBuckets::~GradientBuckets() = default;
 
 void GradientBuckets::begin_step() {
-  TORCH_CHECK(state_->started == 0, "a step begins before the last one's gradients were reduced");
-  state_->reducing = false;
+  state_->schedule.begin_step();
   for (Slot& slot : state_->slots) {
     slot.parameter->value.mutable_grad() = at::Tensor();
     slot.filled = false;
@@ -137,47 +129,31 @@ void GradientBuckets::begin_step() {
 }
 
 void GradientBuckets::reduce_from_now_on() {
-  TORCH_CHECK(!state_->reducing, "reduce_from_now_on is called once a step");
-  state_->reducing = true;
-  for (Slot& slot : state_->slots) {
-    slot.counted = false;
-  }
-  for (Bucket& bucket : state_->buckets) {
-    bucket.missing = bucket.slots;
-  }
+  state_->schedule.reduce_from_now_on();
+  for (Slot& slot : state_->slots) slot.counted = false;
 }
 
 void GradientBuckets::finish_step() {
   const c10::AutoGradMode no_grad(false);
-  for (Slot& slot : state_->slots) {
-    if (!slot.filled) {
-      slot.view.zero_();
-      slot.parameter->value.mutable_grad() = slot.view;
-      slot.filled = true;
-    }
+  State& s = *state_;
+  for (Slot& slot : s.slots) {
+    if (slot.filled) continue;
+    slot.view.zero_();
+    if (!has_master(*slot.parameter)) slot.parameter->value.mutable_grad() = slot.view;
+    slot.filled = true;
   }
-  if (state_->dp.size() > 1) {
-    while (state_->started < state_->buckets.size()) {
-      state_->start(state_->started);
-    }
-    for (Bucket& bucket : state_->buckets) {
-      bucket.work->wait();
-      bucket.work.reset();
-    }
+  s.schedule.finish([](size_t) {});
+  for (size_t i = 0; i < s.flat.size(); ++i) {
+    if (s.kinds[i] == GradientKind::kPartial) s.tp.all_reduce(s.flat[i]);
   }
-  for (size_t i = 0; i < state_->buckets.size(); ++i) {
-    if (state_->buckets[i].kind == GradientKind::kPartial) state_->tp.all_reduce(state_->flat[i]);
-  }
-  state_->started = 0;
-  state_->reducing = false;
 }
 
 at::Tensor GradientBuckets::norm() const {
   const c10::AutoGradMode no_grad(false);
   std::vector<at::Tensor> cut, whole;  // norms of buckets
-  for (size_t i = 0; i < state_->buckets.size(); ++i) {
-    const bool is_cut = state_->buckets[i].kind == GradientKind::kCut;
-    (is_cut ? cut : whole).push_back(at::linalg_vector_norm(state_->flat[i]));
+  for (size_t i = 0; i < state_->flat.size(); ++i) {
+    const bool is_cut = state_->kinds[i] == GradientKind::kCut;
+    (is_cut ? cut : whole).push_back(flat_norm(state_->flat[i]));
   }
   if (!cut.empty()) {
     at::Tensor squares = at::stack(cut).square().sum().reshape({1});
@@ -185,6 +161,13 @@ at::Tensor GradientBuckets::norm() const {
     whole.push_back(squares.sqrt().reshape({}));
   }
   return whole.size() == 1 ? whole.front() : at::linalg_vector_norm(at::stack(whole));
+}
+
+void GradientBuckets::finish_update(const Rounding& rounding) {
+  if (!state_->masters) return;
+  for (const ParameterSlice& slice : state_->slices) {
+    round_weights(slice.value, slice.parameter->value, *slice.parameter, 0, rounding);
+  }
 }
 
 const std::vector<ParameterSlice>& GradientBuckets::slices() const { return state_->slices; }

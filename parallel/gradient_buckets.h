@@ -2,7 +2,8 @@
 // backward is still running.
 //
 // Buckets hold the parameters in reverse order of declaration (the order in which backward reaches
-// them). Each parameter's .grad is a view into its bucket, once backward has reached it. When the
+// them). Each parameter's .grad is a view into its bucket, once backward has reached it; that of a
+// bfloat16 parameter is added to its float32 place in the bucket and let go of. When the
 // last gradient of a bucket has been accumulated in the last micro-batch of a step, and all buckets
 // before it have started, the bucket's all-reduce starts (Li et al. 2020, "PyTorch Distributed",
 // without the averaging). The first bucket is small, so that the first all-reduce starts early. In
@@ -39,11 +40,12 @@ class GradientBuckets : public GradientReducer {
   void reduce_from_now_on() override;
   void finish_step() override;
   at::Tensor norm() const override;
-  void finish_update() override {}
+  void finish_update(const Rounding& rounding) override;
+  void wait_for_parameters() override {}
   const std::vector<ParameterSlice>& slices() const override;
 
-  // The flat buckets. Each parameter once, no padding between. Their content is that of the last
-  // finish_step, from there until the next backward.
+  // The flat buckets, float32 where parameters are bfloat16. Each parameter once, no padding
+  // between. Their content is that of the last finish_step, from there until the next backward.
   const std::vector<at::Tensor>& flat() const;
 
  private:

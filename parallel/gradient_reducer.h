@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "parallel/master_weights.h"
 #include "parallel/parameter.h"
 
 namespace dagpam::parallel {
 
 // The rows of a parameter that this rank updates: [first_row, first_row + value.size(0)) of what it
-// holds. Views that stay good as long as the reducer.
+// holds. Of bfloat16 parameters `value` is the float32 master, which the reducer makes and leaves
+// to be filled, and `grad` is float32 too. Tensors that stay good as long as the reducer.
 struct ParameterSlice {
   ParameterPtr parameter;
   int64_t first_row = 0;
@@ -44,8 +46,13 @@ class GradientReducer {
   // the same on every rank.
   virtual at::Tensor norm() const = 0;
 
-  // After the optimizer's step: every rank has every parameter's new value.
-  virtual void finish_update() = 0;
+  // After the optimizer's step, and after masters were filled: every rank gets every parameter's
+  // new value, by its first use in a forward pass at the latest (Parameter::ready()). `rounding`
+  // makes weights of masters.
+  virtual void finish_update(const Rounding& rounding = {}) = 0;
+
+  // Before anything else reads parameters' values: all have arrived.
+  virtual void wait_for_parameters() = 0;
 
   // What this rank's optimizer updates, in bucket order; none is empty.
   virtual const std::vector<ParameterSlice>& slices() const = 0;

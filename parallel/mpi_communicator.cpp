@@ -1,45 +1,25 @@
 #include "parallel/mpi_communicator.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 #include <mpi.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "parallel/comm_checks.h"
-#include "parallel/comm_error.h"
-#include "parallel/poll.h"
-
-// Calls the library and throws CommError with the call, the expression and the library's text.
-#define DAGPAM_MPI(call, expression) check_mpi((expression), #expression, (call))
+#include "parallel/mpi_cores.h"
+#include "parallel/mpi_errors.h"
+#include "parallel/mpi_work.h"
 
 namespace dagpam::parallel {
 namespace {
-
-std::atomic<bool> has_failed{false};
-
-[[noreturn]] void fail(const CommCall& call, const char* expression, const std::string& text) {
-  has_failed = true;
-  throw CommError(comm_failure(call, expression, text));
-}
-
-void check_mpi(int code, const char* expression, const CommCall& call) {
-  if (code != MPI_SUCCESS) {
-    char text[MPI_MAX_ERROR_STRING] = "";
-    int length = 0;
-    MPI_Error_string(code, text, &length);
-    fail(call, expression, text);
-  }
-}
 
 MPI_Datatype mpi_type(const at::Tensor& t) {
   switch (t.scalar_type()) {
@@ -53,6 +33,8 @@ MPI_Datatype mpi_type(const at::Tensor& t) {
       return MPI_INT32_T;
     case at::kByte:
       return MPI_UINT8_T;
+    case at::kBFloat16:  // carried, never reduced (check_reduced)
+      return MPI_UINT16_T;
     default:
       TORCH_CHECK(false, "no MPI type for ", t.scalar_type());
   }
@@ -62,65 +44,8 @@ MPI_Op mpi_op(ReduceOp op) {
   return op == ReduceOp::kSum ? MPI_SUM : op == ReduceOp::kMax ? MPI_MAX : MPI_MIN;
 }
 
-// The MPI operations of one call and the tensors they read and write.
-class MpiWork : public Work {
- public:
-  MpiWork(CommCall call, std::chrono::milliseconds timeout, std::vector<at::Tensor> tensors)
-      : call_(std::move(call)), timeout_(timeout), tensors_(std::move(tensors)) {}
-
-  // MPI goes on with an operation that nobody waits for: its memory must outlive the process's last
-  // call.
-  ~MpiWork() override {
-    if (!requests_.empty()) {
-      static auto& abandoned = *new std::vector<at::Tensor>;
-      abandoned.insert(abandoned.end(), tensors_.begin(), tensors_.end());
-    }
-  }
-
-  MPI_Request* add() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
-
-  bool test() {
-    if (requests_.empty()) {
-      return true;
-    }
-    int done = 0;
-    statuses_.resize(requests_.size());
-    int code =
-        MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses_.data());
-    if (code == MPI_ERR_IN_STATUS) {
-      const auto bad = std::find_if(statuses_.begin(), statuses_.end(), [](const MPI_Status& s) {
-        return s.MPI_ERROR != MPI_SUCCESS && s.MPI_ERROR != MPI_ERR_PENDING;
-      });
-      code = bad != statuses_.end() ? bad->MPI_ERROR : code;
-    }
-    check_mpi(code, "MPI_Testall(requests)", call_);
-    if (done != 0) {
-      requests_.clear();
-    }
-    return done != 0;
-  }
-
-  void wait() override {
-    Poll poll(timeout_);
-    while (!test()) {
-      if (!poll.pause()) {
-        fail(call_, "MPI_Testall(requests)", overdue(timeout_));
-      }
-    }
-  }
-
-  void make_progress() override { test(); }
-
-  const CommCall& call() const { return call_; }
-  const std::vector<MPI_Status>& statuses() const { return statuses_; }  // once complete
-
- private:
-  CommCall call_;
-  std::chrono::milliseconds timeout_;
-  std::vector<at::Tensor> tensors_;
-  std::vector<MPI_Request> requests_;  // empty: complete
-  std::vector<MPI_Status> statuses_;
-};
+// Where the work's next request goes.
+MPI_Request* next_request(MpiWork& work) { return static_cast<MPI_Request*>(work.add()); }
 
 // A tensor's memory from element `begin` on.
 char* memory(const at::Tensor& t, int64_t begin) {
@@ -130,8 +55,8 @@ char* memory(const at::Tensor& t, int64_t begin) {
 class MpiCommunicator : public Communicator {
  public:
   // Owns `comm`.
-  MpiCommunicator(MPI_Comm comm, std::string name, const MpiOptions& options)
-      : comm_(comm), name_(std::move(name)), options_(options) {
+  MpiCommunicator(MPI_Comm comm, std::string name, const MpiOptions& options, bool overlaps)
+      : comm_(comm), name_(std::move(name)), options_(options), overlaps_(overlaps) {
     const CommCall call = call_of("a new group");
     DAGPAM_MPI(call, MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
     DAGPAM_MPI(call, MPI_Comm_rank(comm_, &rank_));
@@ -149,14 +74,15 @@ class MpiCommunicator : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::string name() const override { return name_; }
+  bool overlaps() const override { return overlaps_; }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
-    check_tensor("all_reduce", t);
+    check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     auto work = start(std::string("all_reduce ") + name_of(op) + " " + describe(t), {t});
     for_pieces(t.numel(), [&](int64_t begin, int count) {
       DAGPAM_MPI(work->call(), MPI_Iallreduce(MPI_IN_PLACE, memory(t, begin), count, mpi_type(t),
-                                              mpi_op(op), comm_, work->add()));
+                                              mpi_op(op), comm_, next_request(*work)));
     });
     return work;
   }
@@ -169,7 +95,7 @@ class MpiCommunicator : public Communicator {
     if (out.numel() <= options_.max_count) {
       DAGPAM_MPI(work->call(),
                  MPI_Iallgather(memory(in, 0), static_cast<int>(n), mpi_type(in), memory(out, 0),
-                                static_cast<int>(n), mpi_type(out), comm_, work->add()));
+                                static_cast<int>(n), mpi_type(out), comm_, next_request(*work)));
     } else {
       copy(out, rank_ * n, in);
       for (int root = 0; root < size_; ++root) {
@@ -181,19 +107,20 @@ class MpiCommunicator : public Communicator {
 
   WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, size_);
+    check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
     auto work = start("reduce_scatter " + describe(in), {in, out});
     const int64_t n = out.numel();
     if (in.numel() <= options_.max_count) {
       DAGPAM_MPI(work->call(),
                  MPI_Ireduce_scatter_block(memory(in, 0), memory(out, 0), static_cast<int>(n),
-                                           mpi_type(in), MPI_SUM, comm_, work->add()));
+                                           mpi_type(in), MPI_SUM, comm_, next_request(*work)));
     } else {
       for (int root = 0; root < size_; ++root) {
         for_pieces(n, [&](int64_t begin, int count) {
           DAGPAM_MPI(work->call(),
                      MPI_Ireduce(memory(in, root * n + begin), memory(out, begin), count,
-                                 mpi_type(in), MPI_SUM, root, comm_, work->add()));
+                                 mpi_type(in), MPI_SUM, root, comm_, next_request(*work)));
         });
       }
     }
@@ -214,8 +141,8 @@ class MpiCommunicator : public Communicator {
     count_call(counts_.send, t);
     auto work = start("send to rank " + std::to_string(to) + " " + describe(t), {t});
     for_pieces(t.numel(), [&](int64_t begin, int count) {
-      DAGPAM_MPI(work->call(),
-                 MPI_Isend(memory(t, begin), count, mpi_type(t), to, 0, comm_, work->add()));
+      DAGPAM_MPI(work->call(), MPI_Isend(memory(t, begin), count, mpi_type(t), to, 0, comm_,
+                                         next_request(*work)));
     });
     work->wait();
   }
@@ -225,18 +152,14 @@ class MpiCommunicator : public Communicator {
     count_call(counts_.recv, t);
     auto work = start("recv from rank " + std::to_string(from) + " " + describe(t), {t});
     for_pieces(t.numel(), [&](int64_t begin, int count) {
-      DAGPAM_MPI(work->call(),
-                 MPI_Irecv(memory(t, begin), count, mpi_type(t), from, 0, comm_, work->add()));
+      DAGPAM_MPI(work->call(), MPI_Irecv(memory(t, begin), count, mpi_type(t), from, 0, comm_,
+                                         next_request(*work)));
     });
     work->wait();
-    int64_t received = 0;
-    for (const MPI_Status& status : work->statuses()) {
-      int count = 0;
-      DAGPAM_MPI(work->call(), MPI_Get_count(&status, mpi_type(t), &count));
-      received += count;
-    }
-    if (received != t.numel()) {
-      fail(work->call(), "MPI_Get_count", "was sent " + std::to_string(received) + " elements");
+    const int64_t received = work->received_bytes();
+    if (received != static_cast<int64_t>(t.nbytes())) {
+      fail_mpi(work->call(), "MPI_Get_elements_x",
+               "was sent " + std::to_string(received) + " bytes");
     }
   }
 
@@ -253,7 +176,7 @@ class MpiCommunicator : public Communicator {
     meet("split");  // MPI_Comm_split has no form that can be overdue: make sure that all are there
     MPI_Comm part = MPI_COMM_NULL;
     DAGPAM_MPI(call, MPI_Comm_split(comm_, colour, key, &part));
-    return std::make_unique<MpiCommunicator>(part, name, options_);
+    return std::make_unique<MpiCommunicator>(part, name, options_, overlaps_);
   }
 
   [[noreturn]] void abort(int exit_code) override { abort_mpi_job(exit_code); }
@@ -271,7 +194,7 @@ class MpiCommunicator : public Communicator {
 
   void meet(const char* collective) {
     auto work = start(collective, {});
-    DAGPAM_MPI(work->call(), MPI_Ibarrier(comm_, work->add()));
+    DAGPAM_MPI(work->call(), MPI_Ibarrier(comm_, next_request(*work)));
     work->wait();
   }
 
@@ -285,8 +208,8 @@ class MpiCommunicator : public Communicator {
 
   void broadcast_range(MpiWork& work, const at::Tensor& t, int64_t first, int64_t n, int root) {
     for_pieces(n, [&](int64_t begin, int count) {
-      DAGPAM_MPI(work.call(),
-                 MPI_Ibcast(memory(t, first + begin), count, mpi_type(t), root, comm_, work.add()));
+      DAGPAM_MPI(work.call(), MPI_Ibcast(memory(t, first + begin), count, mpi_type(t), root, comm_,
+                                         next_request(work)));
     });
   }
 
@@ -304,6 +227,7 @@ class MpiCommunicator : public Communicator {
   MPI_Comm comm_;
   std::string name_;
   MpiOptions options_;
+  bool overlaps_;
   int rank_ = 0, size_ = 1;
   int64_t sequence_ = 0;
 };
@@ -318,25 +242,10 @@ std::unique_ptr<Communicator> make_mpi_world(const MpiOptions& options) {
   DAGPAM_MPI(call, MPI_Comm_size(MPI_COMM_WORLD, &call.size));
   MPI_Comm copy = MPI_COMM_NULL;
   MpiWork work(call, options.timeout, {});
-  DAGPAM_MPI(call, MPI_Comm_idup(MPI_COMM_WORLD, &copy, work.add()));
+  DAGPAM_MPI(call, MPI_Comm_idup(MPI_COMM_WORLD, &copy, next_request(work)));
   work.wait();
-  return std::make_unique<MpiCommunicator>(copy, call.group, options);
+  const bool overlaps = mpi_leaves_cores_free(at::get_num_threads());
+  return std::make_unique<MpiCommunicator>(copy, call.group, options, overlaps);
 }
-
-void abort_mpi_job(int exit_code) {
-  int level = MPI_THREAD_SINGLE, is_main = 0, open = 0, closed = 0;
-  MPI_Initialized(&open);
-  MPI_Finalized(&closed);
-  if (open != 0 && closed == 0) {
-    MPI_Query_thread(&level);
-    MPI_Is_thread_main(&is_main);
-    if (level == MPI_THREAD_MULTIPLE || is_main != 0) {
-      MPI_Abort(MPI_COMM_WORLD, exit_code);
-    }
-  }
-  std::_Exit(exit_code);  // mpirun then ends the others
-}
-
-bool mpi_has_failed() { return has_failed; }
 
 }  // namespace dagpam::parallel

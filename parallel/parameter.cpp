@@ -14,7 +14,13 @@ int64_t ShardSpec::real_rows(int64_t local) const {
   return std::clamp<int64_t>(global_shape[static_cast<size_t>(cut_dim)] - offset, 0, local);
 }
 
-ParameterList::ParameterList(int tp_index, int tp_size) : tp_index_(tp_index), tp_size_(tp_size) {
+const at::Tensor& Parameter::ready() {
+  if (arriving) std::exchange(arriving, {})();
+  return value;
+}
+
+ParameterList::ParameterList(int tp_index, int tp_size, at::ScalarType type)
+    : tp_index_(tp_index), tp_size_(tp_size), type_(type) {
   TORCH_CHECK(tp_size >= 1 && tp_index >= 0 && tp_index < tp_size, "parameters of rank ", tp_index,
               " of ", tp_size);
 }
@@ -40,7 +46,7 @@ ParameterPtr ParameterList::add(const std::string& name, std::vector<int64_t> gl
     parameter->shard.offset = tp_index_ * shape[cut];
   }
   parameter->name = name;
-  parameter->value = at::empty(shape, at::TensorOptions(at::kFloat)).requires_grad_();
+  parameter->value = at::empty(shape, at::TensorOptions(type_)).requires_grad_();
   parameter->decay = options.decay.value_or(global_shape.size() >= 2);
   parameter->shard.global_shape = std::move(global_shape);
   parameter->init = init;

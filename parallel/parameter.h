@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,11 @@ struct Parameter {
   bool decay = false;  // weight decay applies
   // Replicated, but a rank's gradient is only its term of the sum over the tensor-parallel group.
   bool partial_gradient = false;
+  // Set while rows of `value` are on their way from other ranks: waits for them.
+  std::function<void()> arriving = {};
+
+  // `value` with all of its rows there: what a forward pass reads. Throws CommError.
+  const at::Tensor& ready();
 };
 
 // How a declared parameter differs from a replicated one with the usual weight decay.
@@ -60,11 +66,12 @@ using ParameterPtr = std::shared_ptr<Parameter>;
 // tp_size holds them. Order and names are the same on every rank.
 class ParameterList {
  public:
-  explicit ParameterList(int tp_index = 0, int tp_size = 1);
+  // `type` of the values: float32, float64, or bfloat16 (see master_weights.h).
+  explicit ParameterList(int tp_index = 0, int tp_size = 1, at::ScalarType type = at::kFloat);
   int tp_index() const { return tp_index_; }
   int tp_size() const { return tp_size_; }
 
-  // Declares a parameter, not yet initialised: an empty float32 tensor of this rank's part of
+  // Declares a parameter, not yet initialised: an empty tensor of this rank's part of
   // `global_shape`, ceil(extent / tp_size) rows of a cut dimension. Throws c10::Error if the name
   // is taken, or if a dimension does not divide that may not be padded.
   ParameterPtr add(const std::string& name, std::vector<int64_t> global_shape, Init init,
@@ -82,6 +89,7 @@ class ParameterList {
 
  private:
   int tp_index_, tp_size_;
+  at::ScalarType type_;
   std::vector<ParameterPtr> items_;
 };
 

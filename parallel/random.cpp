@@ -19,7 +19,11 @@ namespace dagpam::parallel {
 namespace {
 
 // Third counter word of the calls that turn a seed into keys: one value for each use.
-enum class KeyUse : uint32_t { kDropout = 0x64726f70, kInitialisation = 0x696e6974 };
+enum class KeyUse : uint32_t {
+  kDropout = 0x64726f70,
+  kInitialisation = 0x696e6974,
+  kRounding = 0x726f756e
+};
 
 constexpr double kTwoTo32 = 4294967296.0;
 
@@ -128,6 +132,11 @@ uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite sit
   TORCH_CHECK(layer >= -1 && layer < (1 << 24) - 1, "dropout key: layer ", layer);
   const uint32_t place = (static_cast<uint32_t>(layer + 1) << 8) | static_cast<uint32_t>(site);
   return derive_key(seed, static_cast<uint64_t>(step), KeyUse::kDropout, place);
+}
+
+uint64_t rounding_key(uint64_t seed, int64_t step, std::string_view name) {
+  const uint64_t of_name = derive_key(seed, hash_name(name), KeyUse::kRounding, 0);
+  return derive_key(of_name, static_cast<uint64_t>(step), KeyUse::kRounding, 1);
 }
 
 uint32_t dropout_threshold(double p) {

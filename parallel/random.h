@@ -45,11 +45,15 @@ uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite sit
 uint32_t dropout_threshold(double p);
 
 // y = x * kept / (1 - p), the mask drawn again in backward (nothing is stored).
-// x [B, T, C] float32 or float64, contiguous, token t of it the sequence's token first_token + t;
-// samples [B] int64, on the same device, global sample index of each row. p = 0 returns x itself.
-// The same bits on the CPU and on GPUs.
+// x [B, T, C] float32, float64 or bfloat16, contiguous, token t of it the sequence's token
+// first_token + t; samples [B] int64, on the same device, global sample index of each row. p = 0
+// returns x itself. The same bits on the CPU and on GPUs.
 at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
                    int64_t first_token = 0);
+
+// Key of the stochastic rounding of a parameter's masters after a step (master_weights.h). Counters
+// (element / 8, 0, 0) of the global tensor; 16 bits an element, low halves first.
+uint64_t rounding_key(uint64_t seed, int64_t step, std::string_view name);
 
 // Fills `value` with the initial numbers of its part of the global tensor.
 void initialise(const at::Tensor& value, const ShardSpec& shard, const Init& init, uint64_t seed,

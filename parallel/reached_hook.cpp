@@ -21,10 +21,18 @@ class ReachedHook : public torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-void hook_gradient(const Parameter& parameter, std::function<void()> reached) {
-  parameter.value.mutable_grad() = at::Tensor();
-  torch::autograd::impl::set_post_acc_grad_hooks(
-      parameter.value, reached ? std::make_unique<ReachedHook>(std::move(reached)) : nullptr);
+void ReachedHooks::add(const ParameterPtr& parameter, std::function<void()> reached) {
+  parameter->value.mutable_grad() = at::Tensor();
+  torch::autograd::impl::set_post_acc_grad_hooks(parameter->value,
+                                                 std::make_unique<ReachedHook>(std::move(reached)));
+  hooked_.push_back(parameter);
+}
+
+ReachedHooks::~ReachedHooks() {
+  for (const ParameterPtr& parameter : hooked_) {
+    parameter->value.mutable_grad() = at::Tensor();
+    torch::autograd::impl::set_post_acc_grad_hooks(parameter->value, nullptr);
+  }
 }
 
 }  // namespace dagpam::parallel

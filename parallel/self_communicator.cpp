@@ -28,6 +28,7 @@ class SelfCommunicator : public Communicator {
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp) override {
     check("all_reduce", t);
+    if (t.is_cpu()) check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     return done();
   }
@@ -41,8 +42,8 @@ class SelfCommunicator : public Communicator {
   }
 
   WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
-    check("reduce_scatter", in);
     check_whole_and_part("reduce_scatter", in, out, 1, in.device().type());
+    if (in.is_cpu()) check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
     copy(out, in);
     return done();

@@ -12,6 +12,7 @@
 #include "parallel/comm_error.h"
 #include "parallel/launcher.h"
 #include "parallel/mpi_communicator.h"
+#include "parallel/mpi_progress.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -74,6 +75,7 @@ Session::Session() : state_(std::make_unique<State>()) {
 }
 
 Session::~Session() {
+  stop_mpi_progress();
   if (std::uncaught_exceptions() == 0 && !mpi_has_failed()) {
     MPI_Finalize();
   }

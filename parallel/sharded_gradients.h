@@ -6,7 +6,8 @@
 // each with that rank's rows of all members one after the other (missing rows are zero padding). In
 // the last micro-batch's backward each gradient is copied there and let go of; when a bucket is
 // full and all before it have started, it is reduce-scattered. After the update the new rows are
-// gathered.
+// gathered; with overlap a bucket is waited for right before the first use of a parameter of it in
+// the next forward.
 //
 // Legend: R ranks of the data-parallel group, S elements of a segment.
 #pragma once
@@ -35,7 +36,8 @@ class ShardedGradients : public GradientReducer {
   void reduce_from_now_on() override;
   void finish_step() override;
   at::Tensor norm() const override;
-  void finish_update() override;
+  void finish_update(const Rounding& rounding) override;
+  void wait_for_parameters() override;
   const std::vector<ParameterSlice>& slices() const override;
 
  private:

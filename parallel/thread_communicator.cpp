@@ -130,7 +130,7 @@ class ThreadCommunicator : public Communicator {
   std::string name() const override { return group_->name(); }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
-    check_tensor("all_reduce", t);
+    check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     return start(std::string("all_reduce ") + name_of(op) + " " + describe(t), {.out = t},
                  [op](Meeting& all) { do_all_reduce(all, op); });
@@ -144,6 +144,7 @@ class ThreadCommunicator : public Communicator {
 
   WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("reduce_scatter", in, out, size());
+    check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
     return start("reduce_scatter " + describe(in), {.in = in, .out = out}, do_reduce_scatter);
   }

@@ -1,8 +1,9 @@
 #include "parallel/tp_layers.h"
 
 #include <ATen/ops/add.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
+
+#include "parallel/embedding.h"
 
 namespace dagpam::parallel {
 
@@ -16,7 +17,7 @@ ColumnLinear::ColumnLinear(const LinearOptions& options, const std::string& pref
 }
 
 at::Tensor ColumnLinear::forward(const at::Tensor& x) const {
-  return at::linear(x, weight_->value, bias_ ? bias_->value : at::Tensor());
+  return at::linear(x, weight_->ready(), bias_ ? bias_->ready() : at::Tensor());
 }
 
 RowLinear::RowLinear(const LinearOptions& options, const std::string& prefix,
@@ -31,10 +32,10 @@ RowLinear::RowLinear(const LinearOptions& options, const std::string& prefix,
 }
 
 at::Tensor RowLinear::forward(const at::Tensor& x, Stream stream) const {
-  const at::Tensor bias = bias_ ? bias_->value : at::Tensor();
-  if (tp_->size() == 1) return at::linear(x, weight_->value, bias);
+  const at::Tensor bias = bias_ ? bias_->ready() : at::Tensor();
+  if (tp_->size() == 1) return at::linear(x, weight_->ready(), bias);
   // The bias joins once, after the sum.
-  const at::Tensor sum = leave_cut_layer(at::linear(x, weight_->value), *tp_, stream);
+  const at::Tensor sum = leave_cut_layer(at::linear(x, weight_->ready()), *tp_, stream);
   return bias.defined() ? at::add(sum, bias) : sum;
 }
 
@@ -51,18 +52,18 @@ int64_t VocabularyTable::rows() const {
 }
 
 at::Tensor VocabularyTable::embed(const at::Tensor& ids, Stream stream) const {
-  if (tp_->size() == 1) return at::embedding(table_->value, ids);
+  if (tp_->size() == 1) return embedding(table_->ready(), ids);
   // Ids of other ranks read row 0 and count as nothing; each id is some rank's own.
   const at::Tensor own = ids.sub(first());                          // [B, T]
   const at::Tensor foreign = own.lt(0).logical_or(own.ge(rows()));  // [B, T]
   const at::Tensor rows_read =
-      at::embedding(table_->value, own.masked_fill(foreign, 0));  // [B, T, C]
+      embedding(table_->ready(), own.masked_fill(foreign, 0));  // [B, T, C]
   return leave_cut_layer(rows_read.masked_fill(foreign.unsqueeze(-1), 0), *tp_, stream);
 }
 
 at::Tensor VocabularyTable::logits(const at::Tensor& x) const {
-  const bool padded = rows() < table_->value.size(0);
-  return at::linear(x, padded ? table_->value.narrow(0, 0, rows()) : table_->value);
+  const at::Tensor& table = table_->ready();
+  return at::linear(x, rows() < table.size(0) ? table.narrow(0, 0, rows()) : table);
 }
 
 }  // namespace dagpam::parallel

@@ -18,10 +18,14 @@ void keep_group(AutogradContext* context, Communicator* tp) {
   context->saved_data["tp"] = static_cast<int64_t>(reinterpret_cast<intptr_t>(tp));
 }
 
+// The type in which numbers of `type` are summed over ranks.
+at::ScalarType sum_type(at::ScalarType type) { return type == at::kBFloat16 ? at::kFloat : type; }
+
 at::Tensor all_reduced(const at::Tensor& x, Communicator& tp) {
-  at::Tensor sum = x.clone(at::MemoryFormat::Contiguous);
+  at::Tensor sum = x.to(x.options().dtype(sum_type(x.scalar_type())), /*non_blocking=*/false,
+                        /*copy=*/true, at::MemoryFormat::Contiguous);
   tp.all_reduce(sum);
-  return sum;
+  return sum.to(x.scalar_type());
 }
 
 // [B, T / P, C] -> [B, T, C]
@@ -40,10 +44,11 @@ at::Tensor scattered(const at::Tensor& x, Communicator& tp) {
   const int64_t batch = x.size(0), width = x.size(2), ranks = tp.size(), tokens = x.size(1) / ranks;
   const at::Tensor parts = x.reshape({batch, ranks, tokens, width})
                                .transpose(0, 1)  // [P, B, T / P, C]
-                               .reshape({ranks * batch, tokens, width});
-  at::Tensor own = at::empty({batch, tokens, width}, x.options());
+                               .reshape({ranks * batch, tokens, width})
+                               .to(sum_type(x.scalar_type()));
+  at::Tensor own = at::empty({batch, tokens, width}, parts.options());
   tp.reduce_scatter(own, parts);
-  return own;
+  return own.to(x.scalar_type());
 }
 
 struct CopyToTp : torch::autograd::Function<CopyToTp> {

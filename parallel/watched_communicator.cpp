@@ -27,6 +27,7 @@ class WatchedWork : public Work {
     if (recorder_) recorder_->collective_waits("after " + what_);
   }
   void make_progress() override { inner_->make_progress(); }
+  void keep_moving() override { inner_->keep_moving(); }
 
  private:
   WorkPtr inner_;
@@ -43,6 +44,7 @@ class WatchedCommunicator : public Communicator {
   int size() const override { return inner_->size(); }
   std::string name() const override { return inner_->name(); }
   at::Device device() const override { return inner_->device(); }
+  bool overlaps() const override { return inner_->overlaps(); }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
     count_call(counts_.all_reduce, t);

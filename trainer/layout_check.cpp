@@ -63,11 +63,12 @@ class Side {
   void keep_batches() { keeps_batches_ = true; }
 
   void update(int64_t index) {
-    if (!strikes(Place::kUpdate)) return step_->update(index);
     const at::NoGradGuard no_grad;
-    const at::Tensor value = struck_slice(*step_).value, before = value.clone();
+    at::Tensor before;
+    if (strikes(Place::kUpdate)) before = struck_slice(*step_).value.clone();
     step_->update(index);
-    value.copy_(before);
+    step_->wait_for_parameters();
+    if (before.defined()) struck_slice(*step_).value.copy_(before);
   }
 
   TrainingStep& step() { return *step_; }
@@ -116,7 +117,7 @@ LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
     reference = std::make_unique<Side>(config, Layout{}, *alone);
     reference->keep_batches();
   }
-  LayoutComparison comparison(configs::with_defaults(config).optimizer(), side.step(),
+  LayoutComparison comparison(configs::with_defaults(config), side.step(),
                               reference ? &reference->step() : nullptr, group);
   comparison.initial_parameters();
   for (int64_t step = 1; step <= options.steps; ++step) {

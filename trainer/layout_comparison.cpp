@@ -13,10 +13,6 @@ namespace dagpam::trainer {
 
 namespace {
 
-// What gradients may differ by, relative to their tensor's largest entry: at equal weights, and
-// where rounding has moved the weights apart.
-constexpr double kSameWeights = 1e-5, kDrifted = 1e-2;
-
 // Rounding of an update, relative to the largest gradient.
 constexpr double kRounding = 3e-7;
 
@@ -56,9 +52,16 @@ void take_worse(Difference& worst, const nlohmann::json& j) {
 
 }  // namespace
 
-LayoutComparison::LayoutComparison(const configs::OptimizerConfig& optimizer, TrainingStep& own,
+LayoutComparison::Tolerances LayoutComparison::tolerances_of(
+    configs::TrainConfig::Precision precision) {
+  if (precision == configs::TrainConfig::FP32) return {1e-6, 5e-6, 1e-5, 1e-2, 0};
+  return {1e-3, 1e-2, 5e-2, 2e-1, 0x1p-7};
+}
+
+LayoutComparison::LayoutComparison(const configs::RunConfig& config, TrainingStep& own,
                                    TrainingStep* reference, parallel::Communicator& group)
-    : optimizer_(optimizer),
+    : allowed_(tolerances_of(config.train().precision())),
+      optimizer_(config.optimizer()),
       own_step_(own),
       reference_step_(reference),
       own_(own.model().parameters().all()),
@@ -70,12 +73,19 @@ LayoutComparison::LayoutComparison(const configs::OptimizerConfig& optimizer, Tr
   for (const StateTensor& state : reference->optimizer().state()) {
     if (state.kind == "exp_avg_sq") second_[state.parameter.get()] = state.value;
   }
+  for (const auto& slice : reference->gradients().slices()) {
+    reference_slices_[slice.parameter.get()] = slice;
+  }
+}
+
+at::Tensor LayoutComparison::reference_gradient(size_t index) const {
+  return reference_ ? reference_slices_.at((*reference_)[index].get()).grad : at::Tensor();
 }
 
 // Rank 0's whole tensor of parameter `index`, cut to what this rank holds of it.
 at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  at::Tensor whole = reference_ ? whole_on_rank_0.detach().contiguous()
+  at::Tensor whole = reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
                                 : at::empty(shard.global_shape, at::TensorOptions(at::kFloat));
   group_.broadcast(whole, 0);
   if (shard.cut_dim < 0) return whole;
@@ -85,8 +95,10 @@ at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, s
 
 at::Tensor LayoutComparison::own_part(const at::Tensor& held, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  if (shard.cut_dim < 0) return held.detach();
-  return held.detach().narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
+  if (shard.cut_dim < 0) return held.detach().to(at::kFloat);
+  return held.detach()
+      .to(at::kFloat)
+      .narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
 }
 
 // The layout's weights of parameter `index`, whole, on every rank: the parts of one copy, each 0
@@ -161,15 +173,15 @@ void LayoutComparison::initial_parameters() {
 void LayoutComparison::losses(int64_t step, double reference, double layout) {
   const double expected = shared(reference, group_);
   note(loss_, "loss", step, "", std::abs(expected - layout),
-       grown(1e-6, 5e-6, step) * std::abs(expected));
+       grown(allowed_.first_loss, allowed_.loss_at_50, step) * std::abs(expected));
 }
 
 void LayoutComparison::compare_gradients(int64_t step, double allowed, const char* kind) {
   double squares = 0, count = 0;
   for (size_t i = 0; reference_ && i < reference_->size(); ++i) {
-    const at::Tensor& value = (*reference_)[i]->value;
-    squares += std::pow(value.grad().norm().item<double>(), 2);
-    count += static_cast<double>(value.numel());
+    const at::Tensor grad = reference_gradient(i);
+    squares += std::pow(grad.norm().item<double>(), 2);
+    count += static_cast<double>(grad.numel());
   }
   const double rms = shared(reference_ ? std::sqrt(squares / count) : 0, group_);
   const double norm =
@@ -183,7 +195,7 @@ void LayoutComparison::compare_gradients(int64_t step, double allowed, const cha
   differences_ = at::zeros({static_cast<int64_t>(own_.size())}, at::kDouble);
   auto* differences = differences_.data_ptr<double>();
   for (size_t i = 0; i < own_.size(); ++i) {
-    const at::Tensor whole = reference_ ? (*reference_)[i]->value.grad() : at::Tensor();
+    const at::Tensor whole = reference_gradient(i);
     const double top = shared(reference_ ? largest(whole) : 0, group_);
     if (top > 1e-6 * rms) silent_[i] = false;
     const double difference = gradient_difference(i, reference_part(whole, i));
@@ -196,7 +208,7 @@ void LayoutComparison::compare_gradients(int64_t step, double allowed, const cha
 }
 
 void LayoutComparison::gradients(int64_t step) {
-  compare_gradients(step, step == 1 ? kSameWeights : kDrifted, "gradient");
+  compare_gradients(step, step == 1 ? allowed_.same_weights : allowed_.drifted, "gradient");
 }
 
 void LayoutComparison::lend_weights() {
@@ -212,7 +224,7 @@ void LayoutComparison::lend_weights() {
 
 void LayoutComparison::gradients_at_lent_weights(int64_t step) {
   const at::NoGradGuard no_grad;
-  compare_gradients(step, kSameWeights, "gradient at equal weights");
+  compare_gradients(step, allowed_.same_weights, "gradient at equal weights");
   for (size_t i = 0; i < lent_from_.size(); ++i) (*reference_)[i]->value.copy_(lent_from_[i]);
   lent_from_.clear();
 }
@@ -227,7 +239,7 @@ void LayoutComparison::parameters(int64_t step) {
     if (silent_[i]) continue;
     const at::Tensor difference = own_part(own_[i]->value, i).sub(expected).abs().to(at::kDouble);
     if (difference.numel() == 0) continue;
-    const at::Tensor allowed = bounds_[i].allowed();
+    const at::Tensor allowed = bounds_[i].allowed().add(expected.abs(), allowed_.weight);
     const int64_t worst = difference.div(allowed.clamp_min(1e-300)).argmax().item<int64_t>();
     note(parameter_, "parameter", step, place(i), difference.view({-1})[worst].item<double>(),
          allowed.view({-1})[worst].item<double>());

@@ -21,8 +21,9 @@ class LayoutComparison {
  public:
   // `own` is this rank of the layout. Reads from `reference`, on rank 0 the single rank, elsewhere
   // nothing; all ranks of `group` call everything here together. Both must outlive this.
-  LayoutComparison(const configs::OptimizerConfig& optimizer, TrainingStep& own,
-                   TrainingStep* reference, parallel::Communicator& group);
+  // `config` is resolved (run_plan.h).
+  LayoutComparison(const configs::RunConfig& config, TrainingStep& own, TrainingStep* reference,
+                   parallel::Communicator& group);
 
   void initial_parameters();
   void losses(int64_t step, double reference, double layout);  // the reference's counts on rank 0
@@ -42,6 +43,14 @@ class LayoutComparison {
   LayoutResult result() const;
 
  private:
+  // What may differ, relative: see layout_check.h.
+  struct Tolerances {
+    double first_loss, loss_at_50;
+    double same_weights, drifted;  // gradients
+    double weight;                 // rounding of a weight whose master is compared through it
+  };
+  static Tolerances tolerances_of(configs::TrainConfig::Precision precision);
+
   // A difference that left its bound, in the order in which it is looked at.
   struct Finding {
     int64_t order = 0;
@@ -49,6 +58,7 @@ class LayoutComparison {
   };
 
   at::Tensor reference_part(const at::Tensor& whole_on_rank_0, size_t index) const;
+  at::Tensor reference_gradient(size_t index) const;  // undefined but for rank 0
   at::Tensor own_part(const at::Tensor& held, size_t index) const;
   at::Tensor whole_of_layout(size_t index) const;
   at::Tensor second_moment(size_t index) const;
@@ -58,12 +68,14 @@ class LayoutComparison {
   void note(Difference& worst, const char* kind, int64_t step, const std::string& where,
             double difference, double allowed);
 
+  Tolerances allowed_;
   configs::OptimizerConfig optimizer_;
   TrainingStep& own_step_;
   TrainingStep* reference_step_;
   const std::vector<parallel::ParameterPtr>& own_;
   const std::vector<parallel::ParameterPtr>* reference_;
-  std::map<const parallel::Parameter*, parallel::ParameterSlice> slices_;  // this rank's
+  std::map<const parallel::Parameter*, parallel::ParameterSlice> slices_;            // this rank's
+  std::map<const parallel::Parameter*, parallel::ParameterSlice> reference_slices_;  // whole
   parallel::Communicator& group_;
   std::map<const parallel::Parameter*, at::Tensor> second_;  // the reference's, ADAMW
   std::vector<at::Tensor> lent_from_;                        // the reference's own weights

@@ -23,13 +23,22 @@ int64_t lambda_elements(const RunConfig& config, int64_t heads) {
                                                  : 2 * layers * heads;
 }
 
-// Floats that backward needs of one token of one layer, on a rank.
-struct LayerFloats {
+constexpr double kFloat = 4;
+
+bool in_bf16(const RunConfig& config) {
+  return config.train().precision() == configs::TrainConfig::BF16;
+}
+
+// Bytes of a number of weights and activations.
+double number_bytes(const RunConfig& config) { return in_bf16(config) ? 2 : kFloat; }
+
+// Bytes that backward needs of one token of one layer, on a rank.
+struct LayerBytes {
   double kept = 0;      // from forward to backward
   double computed = 0;  // by the recomputation of that layer, on top
 };
 
-LayerFloats layer_floats(const RunConfig& config, double tp, bool sequence) {
+LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence) {
   const ModelConfig& m = config.model();
   const auto width = static_cast<double>(m.width()), heads = static_cast<double>(m.heads());
   const double keys = static_cast<double>(m.kv_heads()) * width / heads;
@@ -38,27 +47,44 @@ LayerFloats layer_floats(const RunConfig& config, double tp, bool sequence) {
   const bool two = config.attention().kind() == AttentionConfig::DAGPAM;
   const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
   const bool rotary = m.positions() == ModelConfig::ROTARY;
-  // Of a norm beside its input: mean and 1 / deviation; LibTorch's RMS norm keeps x / rms too.
-  const double statistics =
-      m.norm() == ModelConfig::LAYER ? 2 * stream / width : stream + stream / width;
+  const double number = number_bytes(config);
+  const bool widened = number < kFloat;
+  // Of a norm: its input, mean and 1 / deviation; LibTorch's RMS norm keeps x / rms too, and works
+  // on a copy where it widens.
+  const double norm = m.norm() == ModelConfig::LAYER ? number * (stream + 2 * stream / width)
+                                                     : kFloat * (stream + stream / width) +
+                                                           (widened ? 2 : 1) * number * stream;
 
   // Both norms; what they give, gathered, is the input of the cut layers.
-  double outer = 2 * (stream + statistics + width);
-  outer += (width + 2 * keys) / tp + width / tp;  // q, k, v; y
-  outer += (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
-  // Within attention: log-sum-exps, mapped queries; rotated queries and keys.
-  double inner = (two ? 2 : 1) * heads / tp;
-  if (mapped) inner += width / tp;
-  if (rotary) inner += (width + keys + (two ? width : 0)) / tp;
+  double outer = 2 * (norm + number * width);
+  outer += number * width / tp;  // y
+  outer += number * (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
+  // Within attention, in float32: queries, keys, values; log-sum-exps, mapped queries; rotated
+  // queries and keys.
+  const double operands = (width + 2 * keys) / tp;
+  double inner = kFloat * (two ? 2 : 1) * heads / tp;
+  if (mapped) inner += kFloat * width / tp;
+  if (rotary) inner += kFloat * (width + keys + (two ? width : 0)) / tp;
   switch (config.train().recompute()) {
     case configs::TrainConfig::NONE:
-      return {outer + inner, 0};
+      return {outer + kFloat * operands + inner, 0};
     case configs::TrainConfig::SELECTIVE:
-      return {outer, inner};
+      return {outer + number * operands, inner + (widened ? kFloat * operands : 0)};
     case configs::TrainConfig::FULL:
-      return {stream, outer + inner - stream};
+      return {number * stream, outer + kFloat * operands + inner - number * stream};
   }
   return {};
+}
+
+// What attention keeps of weights that it widens, of all layers.
+double widened_bytes(const RunConfig& config, int tp) {
+  const ModelConfig& m = config.model();
+  const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
+  if (!in_bf16(config) || !mapped) return 0;
+  const bool all = config.train().recompute() == configs::TrainConfig::NONE;
+  const auto head = static_cast<double>(m.width() / m.heads());
+  return kFloat * static_cast<double>(all ? m.layers() : 1) * static_cast<double>(m.heads() / tp) *
+         head * head;
 }
 
 }  // namespace
@@ -84,7 +110,6 @@ int64_t rank_elements(const RunConfig& config, int tp) {
 }
 
 MemoryPlan plan_memory(const RunPlan& plan) {
-  constexpr double kFloat = 4;
   const RunConfig& run = plan.config;
   const ModelConfig& m = run.model();
   const int tp = plan.ranks / plan.copies;
@@ -96,23 +121,28 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const auto width = static_cast<double>(m.width());
   const double vocab = static_cast<double>((m.vocab() + tp - 1) / tp);
   const bool sequence = run.parallel().sequence_parallel() && tp > 1;
-  const LayerFloats layer = layer_floats(run, tp, sequence);
+  const double number = number_bytes(run);
+  const LayerBytes layer = layer_bytes(run, tp, sequence);
   const double blocks = static_cast<double>(m.layers()) * layer.kept;
   // Either at the turn: the final norm, the logits' log-softmax, the gradient that comes in and the
   // one that goes out; or in a block's backward, the gradients of its MLP under way.
   const double stream = sequence ? width / tp : width;
   const bool rms = m.norm() == ModelConfig::RMS;
-  double turn = 3 * vocab;
-  if (m.norm_position() == ModelConfig::PRE) turn += width + stream + (rms ? stream : 0);
-  const double block = layer.computed + stream + static_cast<double>(m.mlp_width()) / tp;
+  double turn = kFloat * 3 * vocab;
+  if (m.norm_position() == ModelConfig::PRE) {
+    turn += number * (width + stream) +
+            (rms ? kFloat * stream + (in_bf16(run) ? number * stream : 0) : 0);
+  }
+  const double block = layer.computed + number * (stream + static_cast<double>(m.mlp_width()) / tp);
   const double token = blocks + std::max(turn, block);
   const double tokens = static_cast<double>(run.train().micro_batch() * m.context());
 
+  const bool zero = run.parallel().zero() == 1;
   MemoryPlan memory;
-  memory.parameters = kFloat * elements;
-  memory.gradients = kFloat * elements * (run.parallel().zero() == 1 ? 1 + 2 / copies : 1);
-  memory.optimizer = kFloat * moments * elements / copies;
-  memory.activations = kFloat * token * tokens;
+  memory.parameters = number * elements;
+  memory.gradients = elements * (zero ? kFloat + (kFloat + number) / copies : kFloat);
+  memory.optimizer = kFloat * (moments + (in_bf16(run) ? 1 : 0)) * elements / copies;
+  memory.activations = token * tokens + widened_bytes(run, tp);
   return memory;
 }
 

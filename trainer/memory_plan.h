@@ -15,9 +15,9 @@ int64_t rank_elements(const configs::RunConfig& config, int tp);
 // Bytes of tensors a rank holds at the turn from forward to backward of a micro-batch, when most is
 // held: docs/parallelism.md derives each.
 struct MemoryPlan {
-  double parameters = 0;  // float32
+  double parameters = 0;  // weights, in train.precision
   double gradients = 0;   // flat buckets; with ZeRO the copy's own rows of gradients and values too
-  double optimizer = 0;   // moments
+  double optimizer = 0;   // moments; of BF16 the masters too
   double activations = 0;  // saved for backward, and the logits with their gradient
   double total() const { return parameters + gradients + optimizer + activations; }
 };

@@ -46,10 +46,25 @@ std::vector<NamedTensor> parameters_of(const TransformerLm& model) {
   return all;
 }
 
+// Of BF16 the masters of the rows that this rank updates.
+std::vector<NamedTensor> parameters_of(TrainingStep& step) {
+  std::vector<NamedTensor> all = parameters_of(step.model());
+  if (step.config().train().precision() != configs::TrainConfig::BF16) return all;
+  std::map<std::string, size_t> turns;
+  for (const NamedTensor& tensor : all) turns.emplace(tensor.name, tensor.turn);
+  all.clear();
+  for (const parallel::ParameterSlice& slice : step.gradients().slices()) {
+    const parallel::Parameter& parameter = *slice.parameter;
+    all.push_back({parameter.name, slice.value, &parameter.shard, turns.at(parameter.name),
+                   slice.first_row, step.config().parallel().zero() == 1});
+  }
+  return all;
+}
+
 // "norm.weight" for the parameter, "optimizer.exp_avg.norm.weight" for what the optimizer keeps of
 // it.
 std::vector<NamedTensor> state_of(TrainingStep& step, bool zero) {
-  std::vector<NamedTensor> all = parameters_of(step.model());
+  std::vector<NamedTensor> all = parameters_of(step);
   std::map<const parallel::Parameter*, size_t> turns;
   for (const auto& parameter : step.model().parameters().all()) {
     turns.emplace(parameter.get(), turns.size());
@@ -250,6 +265,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
   read_into(*saved, state_of(step, config.parallel().zero() == 1));
   const configs::Manifest& manifest = saved->manifest();
   step.optimizer().set_steps(manifest.step());
+  step.parameters_loaded(manifest.step());
   Progress progress;
   progress.run_id = manifest.run_id();
   progress.step = manifest.step();
@@ -269,6 +285,13 @@ void load_parameters(const std::string& folder, const TransformerLm& model) {
   auto& fs = posix_file_system();
   const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
   read_into(*saved, parameters_of(model));
+}
+
+void load_parameters(const std::string& folder, TrainingStep& step) {
+  auto& fs = posix_file_system();
+  const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
+  read_into(*saved, parameters_of(step));
+  step.parameters_loaded(0);
 }
 
 SavedConfig read_saved_config(const std::string& folder) {

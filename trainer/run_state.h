@@ -60,6 +60,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
 
 // Reads this rank's part of the parameters alone.
 void load_parameters(const std::string& folder, const TransformerLm& model);
+void load_parameters(const std::string& folder, TrainingStep& step);  // all ranks call
 
 // The resolved config and the tokenizer that a checkpoint carries. Verifies the checkpoint in full.
 struct SavedConfig {

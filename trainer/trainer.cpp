@@ -141,7 +141,7 @@ void Run::start_state() {
              std::to_string(progress_.saved_tp) + ")");
   } else {
     if (request_.resume == "auto") log_info("no checkpoint yet: starting from step 0");
-    if (!request_.init_from.empty()) load_parameters(request_.init_from, step_->model());
+    if (!request_.init_from.empty()) load_parameters(request_.init_from, *step_);
     progress_.run_id = new_run_id(world_);
   }
   batches_ = data::open_batches(plan_.config.data(), batch_options(plan_, grid_->dp->rank()),
@@ -161,6 +161,10 @@ void Run::describe_start() const {
     const size_t end = text.find('\n', at);
     log_info(text.substr(at, end - at));
     at = end + 1;
+  }
+  if (plan_.copies > 1) {
+    log_info(std::string("overlap    gradients are reduced ") +
+             (step_->overlaps() ? "while backward runs" : "after backward"));
   }
   log_info("run folder " + request_.run_dir);
 }

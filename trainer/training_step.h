@@ -32,10 +32,24 @@ class TrainingStep {
   // share of that mean loss: a float32 scalar, not yet summed over the data-parallel group.
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
-  // Clips and updates. Leaves everything unchanged where the norm is not finite, and counts that.
+  // Clips and updates. Leaves parameters (of BF16 their masters) and the optimizer's state
+  // unchanged where the norm is not finite, and counts that.
   void update(int64_t step);
 
-  TransformerLm& model() { return *model_; }
+  // After parameters (of BF16 their masters: gradients().slices()) were read from elsewhere, as
+  // they stood after `steps` optimizer steps: the model's weights follow. All ranks call.
+  void parameters_loaded(int64_t steps);
+
+  const configs::RunConfig& config() const { return config_; }
+  // With parallel.zero 1 updated weights may be on their way: the forward pass of compute_gradients
+  // waits for each where it is used first, model() for all.
+  TransformerLm& model() {
+    wait_for_parameters();
+    return *model_;
+  }
+  void wait_for_parameters() { gradients_->wait_for_parameters(); }
+  // Whether gradients are reduced while backward runs (parallel.overlap).
+  bool overlaps() const { return overlap_; }
   const parallel::GradientReducer& gradients() const { return *gradients_; }
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
@@ -45,6 +59,8 @@ class TrainingStep {
   int64_t micro_batches() const { return micro_batches_; }  // a rank and step
 
  private:
+  parallel::Rounding rounding_after(int64_t step) const;
+
   configs::RunConfig config_;
   std::unique_ptr<TransformerLm> model_;
   std::unique_ptr<parallel::GradientReducer> gradients_;
@@ -52,6 +68,7 @@ class TrainingStep {
   Schedule schedule_;
   int64_t micro_batches_;
   int tensor_ranks_;
+  bool overlap_;
   at::Tensor norm_, skipped_, one_;
 };
 

@@ -104,7 +104,7 @@ class TrainTest(unittest.TestCase):
     def test_layouts_train_alike_and_move(self):
         layouts = {"tp2": ("--set", "parallel.tensor=2"),
                    "tp2sp": ("--set", "parallel.tensor=2", "--set", "parallel.sequence_parallel=true"),
-                   "dp2zero": ("--set", "parallel.zero=1")}
+                   "dp2zero": ("--set", "parallel.zero=1", "--set", "parallel.overlap=true")}
         whole, whole_evaluations = program.metrics(self.folder / "whole1")
         for name, words in layouts.items():
             with self.subTest(name):
@@ -129,6 +129,30 @@ class TrainTest(unittest.TestCase):
             self.train("joined", *layouts["tp2"], "--resume", "latest", ranks=2)
             for a, b in zip(whole, program.metrics(self.folder / "joined")[0]):
                 self.assertLess(abs(a["loss"] - b["loss"]) / a["loss"], 5e-6)
+
+    def test_bf16_resumes_bit_equal_and_changes_precision(self):
+        bf16 = ("--set", "train.precision=BF16", "--set", "train.stochastic_rounding=true")
+        for name, ranks, words in (("bf16", 1, ()), ("bf16zero", 2, ("--set", "parallel.zero=1"))):
+            with self.subTest(name):
+                self.train(name, *bf16, *words, ranks=ranks)
+                self.train(f"{name}_resumed", *bf16, *words, "--stop-after", 50, ranks=ranks)
+                self.train(f"{name}_resumed", *bf16, *words, "--resume", "latest", ranks=ranks)
+                lines, _ = program.metrics(self.folder / name)
+                self.assertEqual(exact(lines), exact(program.metrics(self.folder / f"{name}_resumed")[0]))
+                program.check("ckpt", "diff", self.folder / name, self.folder / f"{name}_resumed")
+                whole, _ = program.metrics(self.folder / "whole1")
+                print(f"{name}: loss {lines[-1]['loss']:.4f}, in float32 {whole[-1]['loss']:.4f}")
+                self.assertLess(abs(lines[-1]["loss"] - whole[-1]["loss"]), 0.02 * whole[-1]["loss"])
+        # Either precision goes on from a checkpoint of the other.
+        for name, words in (("bf16", ("--set", "train.stochastic_rounding=false")), ("whole1", bf16)):
+            moved = shutil.copytree(self.folder / name, self.folder / f"{name}_changed")
+            shutil.rmtree(moved / "checkpoints/step-00000100")
+            self.train(f"{name}_changed", *words, "--resume", "latest", "--allow-change", "train.precision",
+                       "--allow-change", "train.stochastic_rounding")
+            self.assertEqual(len(program.metrics(moved)[0]), 100)
+        self.train("bf16_tuned", *bf16, "--init-from", self.folder / "whole1", "--stop-after", 1)
+        tuned, _ = program.metrics(self.folder / "bf16_tuned")
+        self.assertLess(tuned[0]["loss"], program.metrics(self.folder / "whole1")[0][0]["loss"] - 0.1)
 
     def test_a_signal_saves_and_ends_with_8(self):
         run_dir = self.folder / "signalled"

@@ -6,13 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "parallel/parameter.h"
 #include "tests/parallel/gradient_cases.h"
+#include "tests/parallel/recorder.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -22,72 +22,6 @@ class GradientRanks : public testing::TestWithParam<int> {};
 TEST_P(GradientRanks, EveryCase) { run_ranks_as_threads(GetParam(), cases::all_gradient_cases); }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, GradientRanks, testing::Range(1, 5));
-
-// Passes everything on and writes down when an all-reduce starts and ends.
-class Recorder : public Communicator {
- public:
-  Recorder(Communicator& inner, std::vector<std::string>& events)
-      : inner_(inner), events_(events) {}
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  std::string name() const override { return inner_.name(); }
-  WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
-    events_.push_back("start " + std::to_string(t.numel()));
-    return std::make_shared<Recorded>(inner_.all_reduce_async(t, op), t.numel(), events_);
-  }
-  WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
-    return inner_.all_gather_async(out, in);
-  }
-  WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
-    return inner_.reduce_scatter_async(out, in);
-  }
-  void broadcast(at::Tensor& t, int root) override { inner_.broadcast(t, root); }
-  void send(const at::Tensor& t, int to) override { inner_.send(t, to); }
-  void recv(at::Tensor& t, int from) override { inner_.recv(t, from); }
-  void barrier() override { inner_.barrier(); }
-  std::unique_ptr<Communicator> split(int colour, int key) override {
-    return inner_.split(colour, key);
-  }
-  [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
-
- private:
-  class Recorded : public Work {
-   public:
-    Recorded(WorkPtr work, int64_t n, std::vector<std::string>& events)
-        : work_(std::move(work)), n_(n), events_(events) {}
-    void wait() override {
-      work_->wait();
-      events_.push_back("end " + std::to_string(n_));
-    }
-
-   private:
-    WorkPtr work_;
-    int64_t n_;
-    std::vector<std::string>& events_;
-  };
-
-  Communicator& inner_;
-  std::vector<std::string>& events_;
-};
-
-// Four layers in a chain, each a bucket of its own (1 to 4 elements): y = x * w0.sum() * ... *
-// w3.sum().
-ParameterList chain() {
-  ParameterList list;
-  for (int64_t layer = 0; layer < 4; ++layer) {
-    list.add("w" + std::to_string(layer), {layer + 1}, Init::constant(1));
-  }
-  list.initialise(1);
-  return list;
-}
-
-at::Tensor loss_of(const ParameterList& list, const at::Tensor& x) {
-  at::Tensor y = x;
-  for (const ParameterPtr& parameter : list.all()) {
-    y = y * parameter->value.sum();
-  }
-  return y.sum();
-}
 
 TEST(GradientBuckets, ReductionsStartWhileBackwardRuns) {
   run_ranks_as_threads(2, [](Communicator& group) {

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
+#include <mpi.h>
 #include <sys/wait.h>
 
 #include <chrono>
@@ -15,10 +16,28 @@
 #include <thread>
 
 #include "parallel/comm_error.h"
+#include "parallel/mpi_work.h"
 #include "parallel/session.h"
 
 namespace dagpam::parallel {
 namespace {
+
+// What the progress thread does with an operation that fails, and then what its owner sees.
+void fail_beside(int rank, Communicator& world) {
+  float numbers[4] = {};
+  if (rank == 0) {
+    MPI_Send(numbers, 4, MPI_FLOAT, 1, 0, MPI_COMM_WORLD);
+  } else if (rank == 1) {
+    const auto work =
+        std::make_shared<MpiWork>(CommCall{rank, 2, "a test", "recv of 2 elements of 4", 0},
+                                  std::chrono::seconds(60), std::vector<at::Tensor>{});
+    MPI_Irecv(numbers, 2, MPI_FLOAT, 0, 0, MPI_COMM_WORLD, static_cast<MPI_Request*>(work->add()));
+    while (!work->test_beside()) std::this_thread::yield();
+    std::fprintf(stderr, "left the thread\n");
+    work->wait();
+  }
+  world.barrier();
+}
 
 void play(const std::string& scene, Session& session) {
   const auto world = session.world(std::chrono::seconds(scene == "stopped" ? 1 : 60));
@@ -41,6 +60,12 @@ void play(const std::string& scene, Session& session) {
     at::Tensor small = at::full({2}, 1.0f);
     session.rank() == 0 ? world->send(t, 1) : world->recv(small, 0);
     world->barrier();
+  } else if (scene == "beside") {
+    fail_beside(session.rank(), *world);
+  } else if (scene == "leaving" && session.rank() == 0) {
+    const WorkPtr work = world->all_reduce_async(t);
+    work->keep_moving();
+    throw std::runtime_error("an error of rank 0 while the thread runs");
   } else if (scene == "unwinding" && session.rank() == 0) {
     throw std::runtime_error("an error of rank 0");
   } else if (scene == "thread" && session.rank() == 0) {
@@ -118,6 +143,21 @@ TEST(LostRank, AnErrorOfTheLibraryIsAnException) {
   expect_text(outcome,
               "caught: rank 1 of 'mpi world' (2 ranks), call 1, recv from rank 0 Float [2]");
   expect_text(outcome, "MPI_ERR_TRUNCATE");
+}
+
+TEST(LostRank, AnErrorBesideTheRankIsAnExceptionOfItsWait) {
+  const Outcome outcome = run_two("beside");
+  EXPECT_EQ(outcome.code, 6) << outcome.output;
+  expect_text(outcome, "left the thread");
+  expect_text(outcome, "caught: rank 1 of 'a test' (2 ranks), call 0, recv of 2 elements of 4");
+  expect_text(outcome, "MPI_ERR_TRUNCATE");
+}
+
+TEST(LostRank, AnExceptionThatLeavesARunningThreadEndsTheJob) {
+  const Outcome outcome = run_two("leaving");
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.code, kTimedOut) << outcome.output;
+  expect_text(outcome, "left the session: an error of rank 0 while the thread runs");
 }
 
 TEST(LostRank, AnExceptionThatLeavesTheSessionEndsTheOthers) {

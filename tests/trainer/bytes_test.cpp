@@ -64,19 +64,22 @@ void expect(const parallel::CommCounts::Op& op, int64_t calls, int64_t bytes, co
   EXPECT_EQ(op.bytes, bytes) << what;
 }
 
-void check_grid(int dp, int tp, bool sequence, bool zero = false, bool recompute = false) {
+void check_grid(int dp, int tp, bool sequence, bool zero = false, bool recompute = false,
+                bool bf16 = false) {
   SCOPED_TRACE(std::to_string(dp) + " x " + std::to_string(tp) + (sequence ? " sp" : "") +
                (zero ? " zero" : ""));
   parallel::run_ranks_as_threads(dp * tp, [&](parallel::Communicator& world) {
     const parallel::Grid grid = parallel::make_grid(world, tp);
     configs::RunConfig config = config_of(tp, sequence, dp, zero);
     if (recompute) config.mutable_train()->set_recompute(configs::TrainConfig::FULL);
+    if (bf16) config.mutable_train()->set_precision(configs::TrainConfig::BF16);
+    const int64_t number = bf16 ? 2 : 4;  // bytes of weights and activations; sums are float32
     TrainingStep step(config, grid);
     const parallel::CommCounts dp_before = grid.dp->counts(), tp_before = grid.tp->counts();
     EXPECT_EQ(dp_before.all_reduce.calls + tp_before.all_reduce.calls, 0);
     data::Batch batch;
-    int64_t number = grid.dp->rank() * 10;
-    step.compute_gradients(0, [&]() -> const data::Batch& { return batch = some_batch(number++); });
+    int64_t next = grid.dp->rank() * 10;
+    step.compute_gradients(0, [&]() -> const data::Batch& { return batch = some_batch(next++); });
     step.update(0);
 
     const Sizes sizes = sizes_of(step, dp);
@@ -88,7 +91,7 @@ void check_grid(int dp, int tp, bool sequence, bool zero = false, bool recompute
     if (zero) {
       expect(d.all_reduce, 1, 8, "dp all-reduce");
       expect(d.reduce_scatter, -1, 4 * dp * sizes.segment, "dp reduce-scatter");
-      expect(d.all_gather, d.reduce_scatter.calls, 4 * dp * sizes.segment, "dp all-gather");
+      expect(d.all_gather, d.reduce_scatter.calls, number * dp * sizes.segment, "dp all-gather");
       EXPECT_GT(d.reduce_scatter.calls, 3) << "one bucket alone shows no overlap";
     } else if (dp > 1) {
       expect(d.all_reduce, -1, 4 * sizes.all, "dp all-reduce");
@@ -98,7 +101,8 @@ void check_grid(int dp, int tp, bool sequence, bool zero = false, bool recompute
       const int64_t once_a_step = 4 * (zero ? sizes.partial_segment : sizes.partial) + 4;
       expect(t.all_reduce, -1, (sequence ? 0 : doors * kStream) + kLoss + once_a_step,
              "tp all-reduce");
-      expect(t.all_gather, sequence ? doors : 0, sequence ? doors * kStream : 0, "tp all-gather");
+      expect(t.all_gather, sequence ? doors : 0, sequence ? doors * kStream * number / 4 : 0,
+             "tp all-gather");
       expect(t.reduce_scatter, sequence ? doors : 0, sequence ? doors * kStream : 0,
              "tp reduce-scatter");
       // LAYER scope: two lambdas a layer; sequence: norms, biases behind sums and positions too.
@@ -131,6 +135,11 @@ TEST(BytesTest, Zero) {
   check_grid(3, 1, false, true);
   check_grid(2, 2, false, true);
   check_grid(2, 4, true, true);
+}
+TEST(BytesTest, Bf16) {
+  check_grid(4, 1, false, false, false, true);
+  check_grid(2, 2, true, false, false, true);
+  check_grid(2, 2, false, true, false, true);
 }
 
 }  // namespace

@@ -39,11 +39,11 @@ class LayoutCheckTest : public testing::TestWithParam<std::pair<const char*, Ove
   static void TearDownTestSuite() { folder_.reset(); }
 
   static configs::RunConfig config(const Overrides& overrides) {
-    configs::RunConfig config =
-        configs::load({}, {"model.layers=2", "model.width=32", "model.heads=4", "model.context=16",
-                           "model.dropout=0.1", "model.attention_dropout=0.1",
-                           "train.global_batch=12", "train.steps=10", "schedule.warmup_steps=2",
-                           "attention.kind=DAGPAM", "data.train.0.prefix=" + (*folder_ / "text")});
+    configs::RunConfig config = configs::load(
+        {}, {"model.layers=2", "model.width=32", "model.heads=4", "model.context=16",
+             "model.dropout=0.1", "model.attention_dropout=0.1", "train.global_batch=12",
+             "train.steps=10", "schedule.warmup_steps=2", "parallel.overlap=true",
+             "attention.kind=DAGPAM", "data.train.0.prefix=" + (*folder_ / "text")});
     for (const std::string& one : overrides) configs::apply_override(config, one);
     return config;
   }

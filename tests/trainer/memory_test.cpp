@@ -126,6 +126,9 @@ TEST_F(MemoryTest, OfParametersGradientsAndOptimizerIsThePlans) {
              "model.norm=RMS"},
             4},
            {{"parallel.zero=1"}, 4},
+           {{"train.precision=BF16"}, 1},
+           {{"train.precision=BF16", "parallel.zero=1"}, 4},
+           {{"train.precision=BF16", "attention.kind=DAGPAM", "parallel.tensor=2"}, 2},
            {{"parallel.tensor=2", "parallel.zero=1", "optimizer.kind=SGD"}, 4}}) {
     const RunPlan plan = plan_of(overrides, ranks);
     const MemoryPlan memory = plan_memory(plan);
@@ -150,6 +153,11 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
            {"attention.kind=SOFTMAX_WIDE", "model.mlp=SWIGLU"},
            {"attention.kind=DAGPAM", "model.positions=ROTARY", "model.kv_heads=2"},
            {"model.norm=RMS", "model.vocab=1000"},
+           {"train.precision=BF16"},
+           {"train.precision=BF16", "attention.kind=DAGPAM"},
+           {"train.precision=BF16", "attention.kind=SOFTMAX_WIDE", "model.norm=RMS"},
+           {"train.precision=BF16", "attention.kind=DAGPAM", "train.recompute=SELECTIVE"},
+           {"train.precision=BF16", "attention.kind=DAGPAM", "train.recompute=FULL"},
            {"attention.kind=DAGPAM", "train.recompute=SELECTIVE"},
            {"attention.kind=DAGPAM", "train.recompute=FULL"},
            {"attention.kind=DAGPAM", "train.recompute=FULL", "model.layers=16"}}) {

@@ -70,9 +70,16 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
   const auto inner = [this, context, dropout, cache](
                          const at::Tensor& queries, const at::Tensor& keys,
                          const at::Tensor& values, const attention::Lambdas& lambdas) {
-    return attention_->forward(
-        queries, keys, values, context.visibility, context.rotary ? &*context.rotary : nullptr,
-        dropout.p > 0 ? &dropout : nullptr, cache, lambdas.plus.defined() ? &lambdas : nullptr);
+    // The CPU kernels take float32; bfloat16 is widened on the way in and rounded on the way out.
+    const at::ScalarType type = queries.scalar_type();
+    const auto wide = [type](const at::Tensor& t) {
+      return type == at::kBFloat16 ? t.to(at::kFloat) : t;
+    };
+    return attention_
+        ->forward(wide(queries), wide(keys), wide(values), context.visibility,
+                  context.rotary ? &*context.rotary : nullptr, dropout.p > 0 ? &dropout : nullptr,
+                  cache, lambdas.plus.defined() ? &lambdas : nullptr)
+        .to(type);
   };
   const at::Tensor y = context.recompute_attention
                            ? recomputed({q, k, v}, lambdas(),

@@ -30,8 +30,8 @@ Norm::Norm(const ModelConfig& model, const std::string& prefix, parallel::Parame
 }
 
 at::Tensor Norm::forward(const at::Tensor& x) const {
-  if (rms_) return at::rms_norm(x, {width_}, weight_->value, eps_);
-  return at::layer_norm(x, {width_}, weight_->value, bias_ ? bias_->value : at::Tensor(), eps_);
+  if (rms_) return at::rms_norm(x, {width_}, weight_->ready(), eps_);
+  return at::layer_norm(x, {width_}, weight_->ready(), bias_ ? bias_->ready() : at::Tensor(), eps_);
 }
 
 Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters,

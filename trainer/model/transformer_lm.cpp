@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "parallel/embedding.h"
 #include "parallel/random.h"
 #include "parallel/vocabulary_loss.h"
 #include "trainer/model/block.h"
@@ -64,8 +65,8 @@ attention::LambdaOptions lambda_options(const LambdaConfig& config) {
 }  // namespace
 
 TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& attention,
-                             const TensorParallel& tp)
-    : model_(model), tp_(tp), parameters_(tp.group.rank(), tp.group.size()) {
+                             const TensorParallel& tp, at::ScalarType type)
+    : model_(model), tp_(tp), parameters_(tp.group.rank(), tp.group.size(), type) {
   const int64_t width = model.width(), context = model.context();
   token_embedding_ = std::make_unique<parallel::VocabularyTable>(
       model.vocab(), width, kWeightDeviation, "embedding.token.weight", parameters_, tp.group);
@@ -74,7 +75,7 @@ TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& at
         parameters_.add("embedding.position.weight", {context, width},
                         Init::normal(kWeightDeviation), {.partial_gradient = tp.sequence});
   } else if (model.positions() == ModelConfig::SINUSOIDAL) {
-    sinusoids_ = sinusoidal_table(context, width);
+    sinusoids_ = sinusoidal_table(context, width).to(type);
   } else if (model.positions() == ModelConfig::ROTARY) {
     rotary_ = rotary_table(context, width / model.heads(), model.rotary_base());
   }
@@ -116,7 +117,7 @@ at::Tensor TransformerLm::embed(const ForwardInput& input, const at::Tensor& pos
   const at::Tensor own =
       positions.narrow(positions.dim() - 1, context.first_token, x.size(1));  // [N] or [B, N]
   if (position_embedding_) {
-    x = at::add(x, at::embedding(position_embedding_->value, own));  // [N, C] or [B, N, C]
+    x = at::add(x, parallel::embedding(position_embedding_->ready(), own));  // [N, C] or [B, N, C]
   } else if (sinusoids_.defined()) {
     // Vaswani et al. scale the embedding so that the sinusoids, of size 1, do not drown it.
     x = at::add(at::mul(x, std::sqrt(static_cast<double>(model_.width()))),
@@ -171,13 +172,14 @@ at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {
 }
 
 at::Tensor TransformerLm::losses(const ForwardInput& input, const at::Tensor& targets,
-                                 int64_t first) const {
+                                 int64_t first, double smoothing) const {
   const int64_t batch = targets.size(0), scored = targets.size(1) - first;
   const at::Tensor scores = logits(hidden(input).narrow(1, first, scored));  // [B, scored, Vr]
   parallel::VocabularyLossOptions options;
   options.vocab = model_.vocab();
   options.first = token_embedding_->first();
-  return parallel::vocabulary_cross_entropy(scores.flatten(0, 1),
+  options.smoothing = smoothing;
+  return parallel::vocabulary_cross_entropy(scores.flatten(0, 1).to(at::kFloat),
                                             targets.narrow(1, first, scored).reshape({-1}), options,
                                             tp_.group)
       .view({batch, scored});

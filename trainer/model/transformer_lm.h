@@ -43,8 +43,10 @@ class TransformerLm {
   // `model` and `attention` are complete (configs::with_defaults) and valid, model.vocab is set.
   // Parameters are declared, not initialised: call parameters().initialise(seed), or load a
   // checkpoint. All ranks of `tp` make and call the model together; the group must outlive it.
+  // `type` of weights and activations: float32 or bfloat16 (docs/parallelism.md says what is then
+  // computed in which).
   TransformerLm(const configs::ModelConfig& model, const configs::AttentionConfig& attention,
-                const TensorParallel& tp);
+                const TensorParallel& tp, at::ScalarType type = at::kFloat);
   ~TransformerLm();
   TransformerLm(const TransformerLm&) = delete;
   TransformerLm& operator=(const TransformerLm&) = delete;
@@ -56,9 +58,11 @@ class TransformerLm {
   at::Tensor hidden(const ForwardInput& input) const;
   at::Tensor logits(const at::Tensor& hidden) const;  // [B, N, C] -> [B, N, V], this rank's of V
 
-  // -log p(target) in nats of the tokens from `first` on: [B, N - first], alike on all ranks.
-  // targets [B, N] int64.
-  at::Tensor losses(const ForwardInput& input, const at::Tensor& targets, int64_t first = 0) const;
+  // -log p(target) in nats of the tokens from `first` on: [B, N - first] float32, alike on all
+  // ranks. targets [B, N] int64. With label smoothing s: (1 - s) times that, plus s times the mean
+  // of -log p over the vocabulary.
+  at::Tensor losses(const ForwardInput& input, const at::Tensor& targets, int64_t first = 0,
+                    double smoothing = 0) const;
 
   std::vector<attention::KeyValueCache> make_caches() const {
     return std::vector<attention::KeyValueCache>(static_cast<size_t>(model_.layers()));
