@@ -51,9 +51,7 @@ void check_tensor(const char* collective, const at::Tensor& t, at::DeviceType de
     case at::kBFloat16:
       return;
     case at::kHalf:
-    case at::kBFloat16:
-      TORCH_CHECK(device != at::kCPU, collective, " of ", t.scalar_type(),
-                  ": half types are carried between GPUs only");
+      TORCH_CHECK(device != at::kCPU, collective, " of Half: it is carried between GPUs only");
       return;
     default:
       TORCH_CHECK(false, collective, " of ", t.scalar_type(),
