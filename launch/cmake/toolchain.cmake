@@ -10,6 +10,13 @@ if(DAGPAM_SANITIZE)
   add_link_options(-fsanitize=${DAGPAM_SANITIZE})
 endif()
 
+if(DAGPAM_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "DAGPAM_FUZZ needs clang, this is ${CMAKE_CXX_COMPILER_ID}: use the preset fuzz")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 add_library(dagpam_warnings INTERFACE)
 add_library(dagpam::warnings ALIAS dagpam_warnings)
 target_compile_options(dagpam_warnings INTERFACE

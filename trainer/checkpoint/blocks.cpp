@@ -3,44 +3,45 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <array>
-#include <future>
-#include <optional>
+#include <memory>
 
 #include "configs/errors.h"
 
 namespace dagpam::checkpoint {
 namespace {
 
-// The digest of a block, made by another thread while this one reads or writes. The bytes must
-// last as long as this.
-class DigestAside {
+// XXH3-128 of bytes that come in pieces.
+class Digest {
  public:
-  explicit DigestAside(std::span<const std::byte> block) : block_(block) {
-    constexpr size_t kWorthAThread = size_t{1} << 20;
-    if (block.size() >= kWorthAThread) {
-      digest_ = std::async(std::launch::async, [block] { return digest_of(block); });
-    }
+  Digest() : state_(XXH3_createState(), XXH3_freeState) { XXH3_128bits_reset(state_.get()); }
+  void update(std::span<const std::byte> bytes) {
+    XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
   }
-  std::string get() { return digest_.valid() ? digest_.get() : digest_of(block_); }
+  std::string finish() {
+    const std::string text = to_text(XXH3_128bits_digest(state_.get()));
+    XXH3_128bits_reset(state_.get());
+    return text;
+  }
+  static std::string to_text(const XXH128_hash_t& hash) {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, hash);
+    constexpr char kHex[] = "0123456789abcdef";
+    std::string out;
+    for (const unsigned char byte : canonical.digest) {
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+    return out;
+  }
 
  private:
-  std::span<const std::byte> block_;
-  std::future<std::string> digest_;
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
 };
 
 }  // namespace
 
 std::string digest_of(std::span<const std::byte> bytes) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string out;
-  for (const unsigned char byte : canonical.digest) {
-    out += kHex[byte >> 4];
-    out += kHex[byte & 15];
-  }
-  return out;
+  return Digest::to_text(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
 bool is_digest(std::string_view text) {
@@ -73,9 +74,8 @@ void BlockWriter::flush() {
 }
 
 void BlockWriter::write_block(std::span<const std::byte> block) {
-  DigestAside digest(block);
   file_.write(block);
-  written_.blocks.push_back(digest.get());
+  written_.blocks.push_back(digest_of(block));
   written_.bytes += static_cast<int64_t>(block.size());
 }
 
@@ -87,29 +87,26 @@ WrittenFile BlockWriter::finish() {
 
 void verify_blocks(const InputFile& file, const std::vector<std::string>& blocks,
                    bool first_block_only) {
+  // Pieces stay in the cache between reading and digesting; whole blocks would not.
+  constexpr int64_t kPiece = int64_t{1} << 20;
   const size_t count = first_block_only ? std::min<size_t>(1, blocks.size()) : blocks.size();
-  const auto bytes_of = [&](size_t block) {
-    return std::min(kBlockBytes, file.bytes() - static_cast<int64_t>(block) * kBlockBytes);
-  };
-  const auto compare = [&](size_t block, const std::string& found) {
-    if (found == blocks[block]) return;
-    const int64_t begin = static_cast<int64_t>(block) * kBlockBytes;
-    throw CheckpointError(file.path() + ": block " + std::to_string(block) + " (bytes " +
-                          std::to_string(begin) + " to " + std::to_string(begin + bytes_of(block)) +
-                          ") has digest " + found + ", MANIFEST.textproto says " + blocks[block] +
-                          ": the file is damaged; choose another checkpoint");
-  };
-  // One block is read while the digest of the one before is made.
-  std::array<std::vector<std::byte>, 2> buffers;
-  std::optional<DigestAside> before;
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min(kPiece, file.bytes())));
+  Digest digest;
   for (size_t i = 0; i < count; ++i) {
-    std::vector<std::byte>& buffer = buffers[i % 2];
-    buffer.resize(static_cast<size_t>(bytes_of(i)));
-    file.read(static_cast<int64_t>(i) * kBlockBytes, buffer);
-    if (before) compare(i - 1, before->get());
-    before.emplace(buffer);
+    const int64_t begin = static_cast<int64_t>(i) * kBlockBytes;
+    const int64_t end = std::min(begin + kBlockBytes, file.bytes());
+    for (int64_t at = begin; at < end; at += kPiece) {
+      const auto piece = std::span(buffer).first(static_cast<size_t>(std::min(kPiece, end - at)));
+      file.read(at, piece);
+      digest.update(piece);
+    }
+    const std::string found = digest.finish();
+    if (found == blocks[i]) continue;
+    throw CheckpointError(file.path() + ": block " + std::to_string(i) + " (bytes " +
+                          std::to_string(begin) + " to " + std::to_string(end) + ") has digest " +
+                          found + ", MANIFEST.textproto says " + blocks[i] +
+                          ": the file is damaged; choose another checkpoint");
   }
-  if (before) compare(count - 1, before->get());
 }
 
 }  // namespace dagpam::checkpoint

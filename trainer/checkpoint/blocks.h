@@ -26,7 +26,7 @@ struct WrittenFile {
   std::vector<std::string> blocks;
 };
 
-// Writes a file block by block: each block is one write. A second thread makes the digests.
+// Writes a file block by block: each block is one write.
 class BlockWriter {
  public:
   BlockWriter(FileSystem& fs, const std::string& path);
