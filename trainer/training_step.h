@@ -17,6 +17,7 @@
 #include "trainer/model/transformer_lm.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/step_guard.h"
 
 namespace dagpam::trainer {
 
@@ -32,7 +33,8 @@ class TrainingStep {
   // share of that mean loss: a float32 scalar, not yet summed over the data-parallel group.
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
-  // Clips and updates. Leaves everything unchanged where the norm is not finite, and counts that.
+  // Clips and updates. Leaves everything unchanged where the step is bad (step_guard.h), and counts
+  // that.
   void update(int64_t step);
 
   TransformerLm& model() { return *model_; }
@@ -40,7 +42,7 @@ class TrainingStep {
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
-  const at::Tensor& skipped() const { return skipped_; }  // steps without an update so far, scalar
+  StepGuard& guard() { return guard_; }
   int64_t micro_batches() const { return micro_batches_; }  // a rank and step
 
  private:
@@ -50,7 +52,8 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
   int64_t micro_batches_;
-  at::Tensor norm_, skipped_, one_;
+  StepGuard guard_;
+  at::Tensor loss_, norm_, one_;
 };
 
 // Views of a batch as the model takes it; they stay good as long as the batch. The second is the
