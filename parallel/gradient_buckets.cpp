@@ -157,6 +157,8 @@ at::Tensor GradientBuckets::norm() const {
   }
   if (!cut.empty()) {
     at::Tensor squares = at::stack(cut).square().sum().reshape({1});
+    // What is not finite in one rank's copy of a replicated gradient shows in every rank's norm.
+    if (!whole.empty()) squares.add_(at::stack(whole).sum().mul(0));
     state_->tp.all_reduce(squares);
     whole.push_back(squares.sqrt().reshape({}));
   }

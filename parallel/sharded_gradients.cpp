@@ -274,7 +274,11 @@ at::Tensor ShardedGradients::norm() const {
   }
   state_->dp.all_reduce(squares);
   at::Tensor cut = squares.narrow(0, 0, 1);
-  if (state_->tp.size() > 1) state_->tp.all_reduce(cut);
+  if (state_->tp.size() > 1) {
+    // What is not finite in one rank's copy of a replicated gradient shows in every rank's norm.
+    cut.add_(squares.narrow(0, 1, 1).mul(0));
+    state_->tp.all_reduce(cut);
+  }
   return squares.sum().sqrt();
 }
 

@@ -6,7 +6,6 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
@@ -69,8 +68,8 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
                      (grid.dp->size() * config.train().micro_batch())),
       tensor_ranks_(grid.tp->size()),
       overlap_(config.parallel().has_overlap() ? config.parallel().overlap() : grid.dp->overlaps()),
+      guard_(config.train().bad_step(), *grid.dp),
       norm_(at::zeros({}, at::kFloat)),
-      skipped_(at::zeros({}, at::kFloat)),
       one_(at::ones({}, at::kFloat)) {
   // Refuses operators that have no repeatable form; what an operator leaves unwritten is not its
   // concern.
@@ -105,22 +104,28 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
     input.recompute = config_.train().recompute();
     const at::Tensor part =
         at::mul(model_->losses(input, targets, 0, smoothing).sum(), 1 / global_tokens);
-    if (i + 1 == micro_batches_) gradients_->reduce_from_now_on();
-    part.backward();
     loss.add_(part.detach());
+    if (i + 1 < micro_batches_) {
+      part.backward();
+      continue;
+    }
+    // 1, or not a number where a loss of this rank is not finite: then no gradient is, on any rank.
+    const at::Tensor seed = at::mul(loss, 0).add_(1);
+    gradients_->reduce_from_now_on();
+    part.backward(seed);
   }
   gradients_->finish_step();
   norm_ = gradients_->norm();
+  loss_ = loss;
   return loss;
 }
 
 void TrainingStep::update(int64_t step) {
   const double clip = config_.optimizer().clip_norm();
-  const at::Tensor found_inf = at::isfinite(norm_).logical_not().to(at::kFloat);
+  const at::Tensor found_inf = guard_.judge(step, loss_, norm_);
   const at::Tensor divisor = clip > 0 ? at::clamp_min(at::div(norm_, clip), 1) : one_;
   optimizer_->step(schedule_.rate(step), divisor, found_inf);
   gradients_->finish_update(rounding_after(step));
-  skipped_.add_(found_inf);
 }
 
 parallel::Rounding TrainingStep::rounding_after(int64_t step) const {

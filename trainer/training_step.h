@@ -17,6 +17,7 @@
 #include "trainer/model/transformer_lm.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/step_guard.h"
 
 namespace dagpam::trainer {
 
@@ -33,7 +34,7 @@ class TrainingStep {
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
   // Clips and updates. Leaves parameters (of BF16 their masters) and the optimizer's state
-  // unchanged where the norm is not finite, and counts that.
+  // unchanged where the step is bad (step_guard.h), and counts that.
   void update(int64_t step);
 
   // After parameters (of BF16 their masters: gradients().slices()) were read from elsewhere, as
@@ -54,8 +55,8 @@ class TrainingStep {
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
-  const at::Tensor& skipped() const { return skipped_; }  // steps without an update so far, scalar
-  int tensor_ranks() const { return tensor_ranks_; }      // that share one copy of the model
+  int tensor_ranks() const { return tensor_ranks_; }         // that share one copy of the model
+  StepGuard& guard() { return guard_; }
   int64_t micro_batches() const { return micro_batches_; }  // a rank and step
 
  private:
@@ -69,7 +70,8 @@ class TrainingStep {
   int64_t micro_batches_;
   int tensor_ranks_;
   bool overlap_;
-  at::Tensor norm_, skipped_, one_;
+  StepGuard guard_;
+  at::Tensor loss_, norm_, one_;
 };
 
 // Views of a batch as the model takes it; they stay good as long as the batch. The second is the

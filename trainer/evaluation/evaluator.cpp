@@ -35,6 +35,28 @@ int64_t window_count(int64_t targets, const EvaluationOptions& options) {
   return 1 + (targets - options.context + options.stride - 1) / options.stride;
 }
 
+// A rank's windows: those of a batch have one length and one score_from.
+std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t windows,
+                                            int64_t targets, const EvaluationOptions& options) {
+  std::vector<std::vector<Window>> batches;
+  const int64_t end = windows * (rank + 1) / ranks;
+  for (int64_t next = windows * rank / ranks; next < end; ++next) {
+    const Window window = window_at(next, targets, options);
+    const bool fits = !batches.empty() &&
+                      static_cast<int64_t>(batches.back().size()) < options.batch &&
+                      window.length == batches.back().front().length &&
+                      window.score_from == batches.back().front().score_from;
+    if (!fits) {
+      if (static_cast<int64_t>(batches.size()) == options.max_batches && options.max_batches > 0) {
+        break;
+      }
+      batches.emplace_back();
+    }
+    batches.back().push_back(window);
+  }
+  return batches;
+}
+
 class Scorer {
  public:
   Scorer(const TransformerLm& model, const data::TokenDataset& data,
@@ -101,36 +123,32 @@ Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
               "evaluation of stride ", options.stride, ", context ", options.context, ", batch ",
               options.batch);
   const int64_t windows = window_count(targets, options), ranks = group.size();
-  int64_t next = windows * group.rank() / ranks;
-  const int64_t first = next, end = windows * (group.rank() + 1) / ranks;
+  const auto batches = batches_of(group.rank(), ranks, windows, targets, options);
+  size_t rounds = 0;  // of the rank that has most
+  for (int rank = 0; options.give_up && rank < group.size(); ++rank) {
+    rounds = std::max(rounds, batches_of(rank, ranks, windows, targets, options).size());
+  }
 
   Scorer scorer(model, data, options);
   at::Tensor sums = at::zeros({2}, at::kDouble);  // nll, tokens
   auto* sum = sums.data_ptr<double>();
-  std::vector<Window> batch;
-  for (int64_t done = 0; next < end && (options.max_batches == 0 || done < options.max_batches);
-       ++done) {
-    batch.assign(1, window_at(next++, targets, options));
-    while (next < end && static_cast<int64_t>(batch.size()) < options.batch) {
-      const Window window = window_at(next, targets, options);
-      if (window.length != batch.front().length || window.score_from != batch.front().score_from) {
-        break;
-      }
-      batch.push_back(window);
-      ++next;
+  for (size_t i = 0; i < std::max(rounds, batches.size()); ++i) {
+    if (i < batches.size()) {
+      const std::vector<Window>& batch = batches[i];
+      sum[0] += scorer.score(batch);
+      sum[1] += static_cast<double>(static_cast<int64_t>(batch.size()) *
+                                    (batch.front().length - batch.front().score_from));
     }
-    sum[0] += scorer.score(batch);
-    sum[1] += static_cast<double>(static_cast<int64_t>(batch.size()) *
-                                  (batch.front().length - batch.front().score_from));
-    if (options.progress) {
+    if (options.give_up && options.give_up()) return {.given_up = true};
+    if (options.progress && i < batches.size()) {
       char line[64];
       std::snprintf(line, sizeof line, "evaluating %3.0f %%",
-                    100.0 * static_cast<double>(next - first) / static_cast<double>(end - first));
+                    100.0 * static_cast<double>(i + 1) / static_cast<double>(batches.size()));
       show_progress(line);
     }
   }
   group.all_reduce(sums);
-  return {static_cast<int64_t>(sum[1]), sum[0] / sum[1]};
+  return {.tokens = static_cast<int64_t>(sum[1]), .nll = sum[0] / sum[1]};
 }
 
 }  // namespace dagpam::trainer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "data/indexed_dataset.h"
 #include "parallel/communicator.h"
@@ -16,11 +17,14 @@ struct EvaluationOptions {
   int64_t max_batches = 0;  // of a rank; 0: all
   bool reset_positions = false, reset_attention = false;  // as in DataConfig
   bool progress = false;  // show it where standard error is a terminal
+  // Asked after each batch, as often on every rank; true on all ranks alike ends the evaluation.
+  std::function<bool()> give_up = {};
 };
 
 struct Evaluation {
-  int64_t tokens = 0;  // predicted: all but the split's first, or fewer with max_batches
-  double nll = 0;      // nats a token
+  int64_t tokens = 0;     // predicted: all but the split's first, or fewer with max_batches
+  double nll = 0;         // nats a token
+  bool given_up = false;  // the rest means nothing
   double perplexity() const;
 };
 

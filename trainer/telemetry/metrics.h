@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace dagpam::trainer {
@@ -48,6 +49,9 @@ class MetricsWriter {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// The splits that have an evaluation of `step` there. No file: none.
+std::set<std::string> evaluated_splits(const std::string& path, int64_t step);
 
 // Drops the lines after `step` (a run that resumes there will write them again). No file: nothing
 // to do.
