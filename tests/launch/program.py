@@ -27,7 +27,8 @@ def run(*arguments, ranks=1, timeout=300, environment=None, **options):
     """Runs the program to its end; the result has returncode, stdout and stderr as text."""
     environment = environment or {}
     return subprocess.run(command(*arguments, ranks=ranks, exported=[f"{k}={v}" for k, v in environment.items()]),
-                          env=ENVIRONMENT, timeout=timeout, capture_output=True, text=True, **options)
+                          env={**ENVIRONMENT, **environment}, timeout=timeout, capture_output=True, text=True,
+                          **options)
 
 
 def check(*arguments, **options):
