@@ -208,9 +208,11 @@ void ShardedGradients::finish_update() {
     s.rows_in(s.buckets[slot.bucket].own_values, slot, self)
         .copy_(rows.narrow(0, slot.first_of(self), slot.count_of(self)));
   }
-  for (Bucket& bucket : s.buckets) {
-    bucket.work = s.dp.all_gather_async(bucket.whole, bucket.own_values);
-  }
+  s.dp.together([&] {
+    for (Bucket& bucket : s.buckets) {
+      bucket.work = s.dp.all_gather_async(bucket.whole, bucket.own_values);
+    }
+  });
   for (Bucket& bucket : s.buckets) {
     bucket.work->wait();
     bucket.work.reset();
