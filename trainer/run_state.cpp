@@ -101,7 +101,7 @@ bool is_our_turn(const NamedTensor& tensor, const parallel::Grid& grid) {
   return copy_writes && (cut || tensor.turn / copies % parts == tp);
 }
 
-// A part that is not contiguous is copied into `copies`, which must outlive the pieces.
+// What the pieces point at is held by `copies`, which must outlive them.
 std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state,
                                    const parallel::Grid& grid, std::vector<at::Tensor>& copies) {
   std::vector<TensorPiece> pieces;
@@ -109,7 +109,9 @@ std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state,
     at::Tensor part = real_part(tensor);
     const bool padding_alone = part.numel() == 0 && tensor.value.numel() != 0;
     if (padding_alone || !is_our_turn(tensor, grid)) continue;
-    if (!part.is_contiguous()) part = copies.emplace_back(part.contiguous());
+    part = part.cpu();  // itself where it is there
+    if (!part.is_contiguous()) part = part.contiguous();
+    copies.push_back(part);
     pieces.push_back(
         {tensor.name, "F32", tensor.shard->global_shape, box_of(tensor), bytes_of(part)});
   }
@@ -193,8 +195,8 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
     at::Tensor part = real_part(tensor);
     if (part.numel() < tensor.value.numel()) tensor.value.zero_();  // padding
     if (part.numel() == 0) continue;
-    const bool in_place = part.is_contiguous();
-    if (!in_place) part = part.contiguous();
+    const bool in_place = part.is_contiguous() && part.is_cpu();
+    if (!in_place) part = part.cpu().contiguous();
     saved.read_tensor(tensor.name, box_of(tensor), bytes_of(part));
     if (!in_place) real_part(tensor).copy_(part);
   }

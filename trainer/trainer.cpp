@@ -13,6 +13,7 @@
 #include "data/batch_source.h"
 #include "data/indexed_dataset.h"
 #include "parallel/consistency.h"
+#include "parallel/devices.h"
 #include "parallel/grid.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/run_lock.h"
@@ -25,6 +26,7 @@
 #include "trainer/telemetry/console.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/telemetry/metrics.h"
+#include "trainer/telemetry/phase.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -47,8 +49,8 @@ std::string job_id() {
 // out.
 struct LogWindow {
   Clock::time_point start = Clock::now();
-  double away = 0;                                // seconds
-  at::Tensor loss = at::zeros({1}, at::kDouble);  // this rank's share, sum over steps
+  double away = 0;  // seconds
+  at::Tensor loss;  // [1] float64, on the device: this rank's share, sum over steps
   int64_t steps = 0;
 };
 
@@ -162,6 +164,7 @@ void Run::describe_start() const {
     log_info(text.substr(at, end - at));
     at = end + 1;
   }
+  if (!request_.backend.empty()) log_info("backend    " + request_.backend);
   log_info("run folder " + request_.run_dir);
 }
 
@@ -195,7 +198,8 @@ void Run::loop() {
     profiler.end_step();
     ++progress_.step;
     progress_.tokens += plan_.tokens_per_step;
-    window_.loss.add_(loss);
+    window_.loss =
+        window_.loss.defined() ? window_.loss.add_(loss) : loss.to(at::kDouble).reshape({1});
     const bool stop = stop_wanted();
     ++window_.steps;
     if (first()) {
@@ -260,13 +264,15 @@ void Run::log_step() {
   metrics.grad_norm = step_->gradient_norm().item<double>();
   metrics.tokens_per_s = steps * static_cast<double>(plan_.tokens_per_step) / seconds;
   metrics.step_ms = 1e3 * seconds / steps;
-  metrics.memory_gib = peak_memory_gib();
+  const double on_device = parallel::peak_device_bytes(world_.device());
+  metrics.memory_gib = world_.device().is_cpu() ? peak_memory_gib() : on_device / (1 << 30);
   metrics_->add(metrics);
   log_info(step_line(metrics, plan_.steps));
 }
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   if (prefix.empty()) return;
+  const Phase phase("eval");
   const auto dataset = data::open_dataset(data::split_path(prefix, split));
   EvaluationOptions options;
   options.context = options.stride = plan_.config.model().context();
@@ -286,6 +292,7 @@ void Run::evaluate_split(const std::string& prefix, const std::string& split) {
 
 void Run::save() {
   if (saved_step_ == progress_.step) return;
+  const Phase phase("save");
   check_finite();
   progress_.data = batches_->position();
   SaveRequest request;
