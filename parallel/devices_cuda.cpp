@@ -23,6 +23,8 @@ Devices look() {
   const cudaError_t result = cudaGetDeviceCount(&count);
   if (result == cudaSuccess && count > 0) return {count, ""};
   cudaGetLastError();
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return {0, "no NVIDIA driver"};
   return {0, result == cudaSuccess ? "no GPU is visible" : cudaGetErrorString(result)};
 }
 

@@ -285,7 +285,9 @@ at::Tensor ShardedGradients::norm() const {
 // Last bucket first: it holds the parameters that a forward pass uses first.
 void ShardedGradients::finish_update(const Rounding& rounding) {
   const c10::AutoGradMode no_grad(false);
-  for (size_t i = state_->buckets.size(); i-- > 0;) state_->start_gathering(i, rounding);
+  state_->dp.together([&] {
+    for (size_t i = state_->buckets.size(); i-- > 0;) state_->start_gathering(i, rounding);
+  });
   if (!state_->overlap) state_->finish_gathering();
 }
 

@@ -113,7 +113,7 @@ LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
   std::unique_ptr<parallel::Communicator> alone;
   std::unique_ptr<Side> reference;
   if (group.rank() == 0) {
-    alone = parallel::make_self_communicator();
+    alone = parallel::make_self_communicator(group.device());
     reference = std::make_unique<Side>(config, Layout{}, *alone);
     reference->keep_batches();
   }

@@ -85,8 +85,10 @@ at::Tensor LayoutComparison::reference_gradient(size_t index) const {
 // Rank 0's whole tensor of parameter `index`, cut to what this rank holds of it.
 at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  at::Tensor whole = reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
-                                : at::empty(shard.global_shape, at::TensorOptions(at::kFloat));
+  at::Tensor whole =
+      reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
+                 : at::empty(shard.global_shape,
+                             own_[index]->value.options().dtype(at::kFloat).requires_grad(false));
   group_.broadcast(whole, 0);
   if (shard.cut_dim < 0) return whole;
   const int64_t rows = shard.real_rows(own_[index]->value.size(shard.cut_dim));

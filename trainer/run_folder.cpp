@@ -1,5 +1,8 @@
 #include "trainer/run_folder.h"
 
+#include <unistd.h>
+
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <span>
@@ -25,6 +28,12 @@ std::string RunFolder::log(int rank) const { return rank_file(root + "/logs", ra
 
 std::string RunFolder::profile(int rank) const {
   return rank_file(root + "/profile", rank, "json");
+}
+
+std::string RunFolder::flight_recorder() const {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+  return root + "/logs/flight_recorder_" + host.data();
 }
 
 bool RunFolder::holds_a_run() const {

@@ -14,6 +14,8 @@ struct RunFolder {
   std::string log(int rank) const;      // logs/rank_00000.log
   std::string profile(int rank) const;  // profile/rank_00000.json
 
+  std::string flight_recorder() const;  // of this node's ranks: logs/flight_recorder_HOST
+
   bool holds_a_run() const;  // a config or a checkpoint is there
   // Makes the folder and its parts, durably: a checkpoint lasts no longer than the folders above
   // it. Throws IoError naming the folder and the reason.

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/zeros.h>
 
+#include "parallel/devices.h"
 #include "trainer/telemetry/console.h"
 #include "trainer/telemetry/log.h"
 
@@ -24,7 +25,7 @@ RunReporter::RunReporter(const RunPlan& plan, const RunFolder& folder,
 void RunReporter::start_window() {
   begin_ = Clock::now();
   away_ = 0;
-  loss_ = at::zeros({1}, at::kDouble);
+  loss_ = at::zeros({1}, at::TensorOptions(at::kDouble).device(world_.device()));
   steps_ = 0;
   before_.Clear();
 }
@@ -96,7 +97,8 @@ StepMetrics RunReporter::measure(const Progress& progress, TrainingStep& step, d
   metrics.grad_norm = step.gradient_norm().item<double>();
   metrics.tokens_per_s = steps * static_cast<double>(plan_.tokens_per_step) / seconds;
   metrics.step_ms = 1e3 * seconds / steps;
-  metrics.memory_gib = peak_memory_gib();
+  const double on_device = parallel::peak_device_bytes(world_.device());
+  metrics.memory_gib = world_.device().is_cpu() ? peak_memory_gib() : on_device / (1 << 30);
   metrics.skipped = step.guard().skipped_steps();
   return metrics;
 }

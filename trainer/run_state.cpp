@@ -39,7 +39,7 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
     }
   }
   const auto may_change = [&](const std::string& field) {
-    for (const char* group : {"parallel.", "log.", "checkpoint."}) {
+    for (const char* group : {"parallel.", "log.", "checkpoint.", "watchdog."}) {
       if (field.rfind(group, 0) == 0) return true;
     }
     for (const char* free :
@@ -75,8 +75,8 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
     at::Tensor part = real_part(tensor);
     if (part.numel() < tensor.value.numel()) tensor.value.zero_();  // padding
     if (part.numel() == 0) continue;
-    const bool in_place = part.is_contiguous();
-    if (!in_place) part = part.contiguous();
+    const bool in_place = part.is_contiguous() && part.is_cpu();
+    if (!in_place) part = part.cpu().contiguous();
     saved.read_tensor(tensor.name, box_of(tensor), bytes_of(part));
     if (!in_place) real_part(tensor).copy_(part);
   }

@@ -12,13 +12,16 @@
 #include "configs/run_config.h"
 #include "data/batch_source.h"
 #include "data/indexed_dataset.h"
+#include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
 #include "trainer/bad_step_policy.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/evaluation/evaluator.h"
+#include "trainer/hang_guard.h"
 #include "trainer/profiler.h"
+#include "trainer/replica_check.h"
 #include "trainer/run_control.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
@@ -27,6 +30,7 @@
 #include "trainer/run_state.h"
 #include "trainer/start_record.h"
 #include "trainer/telemetry/log.h"
+#include "trainer/telemetry/phase.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -48,9 +52,20 @@ class Run {
         plan_(plan_run(request.config, world.size())) {}
 
   void execute() {
+    try {
+      run();
+    } catch (const parallel::CommError&) {
+      if (hang_guard_) log_error("what every rank did last:\n" + hang_guard_->last_words());
+      throw;
+    }
+  }
+
+ private:
+  void run() {
     open_folder();
     start_state();
     reporter_->describe_run(request_.run_dir);
+    if (!request_.backend.empty()) log_info("backend    " + request_.backend);
     if (plan_.copies > 1) {
       log_info(std::string("overlap    gradients are reduced ") +
                (step_->overlaps() ? "while backward runs" : "after backward"));
@@ -59,7 +74,6 @@ class Run {
     finish_run();
   }
 
- private:
   bool first() const { return world_.rank() == 0; }
   bool due(int64_t interval) const { return interval > 0 && progress_.step % interval == 0; }
 
@@ -78,6 +92,7 @@ class Run {
   parallel::Communicator& world_;
   RunFolder folder_;
   RunPlan plan_;
+  std::unique_ptr<HangGuard> hang_guard_;
   std::optional<parallel::Grid> grid_;
   std::unique_ptr<checkpoint::RunLock> lock_;  // rank 0
   std::string lease_;                          // rank 0's, on every rank
@@ -96,7 +111,6 @@ class Run {
 void Run::open_folder() {
   parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config),
                                       "give every rank the same --config files and overrides");
-  grid_ = parallel::make_grid(world_, plan_.ranks / plan_.copies);
   // Rank 0 looks and tells, so that all ranks refuse together.
   at::Tensor holds = at::zeros({1}, at::kLong);
   if (first() && folder_.holds_a_run()) holds.fill_(1);
@@ -114,6 +128,11 @@ void Run::open_folder() {
     lease_ = lock_->lease();
   }
   lease_ = world_.all_gather_bytes(lease_).front();
+  // mpirun ends the other ranks when one ends with an error.
+  hang_guard_ =
+      std::make_unique<HangGuard>(plan_.config.watchdog(), folder_.flight_recorder(), world_,
+                                  [] { std::_Exit(static_cast<int>(ExitCode::kHang)); });
+  grid_ = parallel::make_grid(hang_guard_->world(), plan_.ranks / plan_.copies);
   control_ = std::make_unique<RunControl>(
       RunLimits{request_.run_dir, request_.max_minutes, request_.stop_after}, world_);
 }
@@ -164,6 +183,7 @@ void Run::start_state() {
 }
 
 void Run::take_step() {
+  hang_guard_->enter(HangGuard::Section::kStep, progress_.step + 1);
   const at::Tensor loss = step_->compute_gradients(
       progress_.step, [&]() -> const data::Batch& { return batches_->next(); });
   step_->update(progress_.step);
@@ -190,6 +210,10 @@ void Run::loop() {
     const bool save_due = due(config.checkpoint().every()) && !last;
     // Where a look waits for a device, only when the loop waits for it anyway.
     if ((step_->guard().on_host() || log || save_due) && look_for_bad_steps()) continue;
+    if (due(config.watchdog().replicas_every()) && plan_.ranks > 1) {
+      check_replicas(step_->model().parameters().all(), grid_->topology, hang_guard_->world(),
+                     progress_.step);
+    }
     if (!last) control_->stop_after(progress_.step);
     if (log) reporter_->log(progress_, *step_);
     const auto away = std::chrono::steady_clock::now();
@@ -208,6 +232,7 @@ void Run::finish_run() {
   }
   if (!last) reporter_->log_unfinished(progress_, *step_);
   save();
+  hang_guard_->enter(HangGuard::Section::kCheckpoint, progress_.step);
   saver_->finish();
   control_->settle();
   if (first()) reporter_->flush();
@@ -256,6 +281,8 @@ void Run::roll_back() {
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   if (prefix.empty() || control_->stop() || reporter_->evaluated(split)) return;
+  const Phase phase("eval");
+  hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
   const auto dataset = data::open_dataset(data::split_path(prefix, split));
   EvaluationOptions options;
   options.context = options.stride = plan_.config.model().context();
@@ -272,6 +299,8 @@ void Run::evaluate_split(const std::string& prefix, const std::string& split) {
 
 void Run::save() {
   if (look_for_bad_steps() || saved_step_ == progress_.step) return;
+  const Phase phase("save");
+  hang_guard_->enter(HangGuard::Section::kCheckpoint, progress_.step);
   progress_.data = batches_->position();
   progress_.log_window = reporter_->window();
   progress_.loss = reporter_->mean_loss(progress_.log_window);

@@ -24,7 +24,8 @@ namespace dagpam::trainer {
 class TrainingStep {
  public:
   // `config` is resolved (run_plan.h). The grid must outlive this; all its ranks make one together
-  // and call together. Parameters are initialised from train.seed.
+  // and call together. Parameters are initialised from train.seed, by the CPU, and live with all
+  // else on the grid's device. Nothing here waits for the device.
   TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid);
 
   // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
@@ -69,13 +70,16 @@ class TrainingStep {
   Schedule schedule_;
   int64_t micro_batches_;
   int tensor_ranks_;
+  at::Device device_;
   bool overlap_;
   StepGuard guard_;
   at::Tensor loss_, norm_, one_;
 };
 
-// Views of a batch as the model takes it; they stay good as long as the batch. The second is the
-// targets.
-std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch);
+// A batch as the model takes it, on `device`. The second is the targets. On the CPU they are views
+// and stay good as long as the batch; to a GPU they are copied from pinned memory, without a host
+// wait, and the batch may change at once.
+std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch,
+                                               at::Device device = at::kCPU);
 
 }  // namespace dagpam::trainer

@@ -50,7 +50,6 @@ else()
 endif()
 
 if(DAGPAM_CUDA)
-  find_package(CUDAToolkit REQUIRED)
   set(dagpam_nccl_folder ${dagpam_site_packages}/nvidia/nccl)
   if(NOT EXISTS ${dagpam_nccl_folder}/lib/libnccl.so.2)
     message(FATAL_ERROR "NCCL not found in '${dagpam_nccl_folder}': run ./launch/setup, or configure the preset cpu")

@@ -33,5 +33,9 @@ if(DAGPAM_CUDA)
   set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no later one for nvcc 13
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # one runtime in the process: LibTorch's
+  find_package(CUDAToolkit REQUIRED)
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})  # also where it is not in the path
+  endif()
   enable_language(CUDA)
 endif()

@@ -40,7 +40,8 @@ def run(*arguments, ranks=1, timeout=300, environment=None, binary=BINARY, **opt
     """Runs the program to its end; the result has returncode, stdout and stderr as text."""
     environment = environment or {}
     words = command(*arguments, ranks=ranks, exported=[f"{k}={v}" for k, v in environment.items()], binary=binary)
-    return subprocess.run(words, env=ENVIRONMENT, timeout=timeout, capture_output=True, text=True, **options)
+    return subprocess.run(words, env={**ENVIRONMENT, **environment}, timeout=timeout, capture_output=True, text=True,
+                          **options)
 
 
 def check(*arguments, **options):

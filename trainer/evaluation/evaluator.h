@@ -31,8 +31,8 @@ struct Evaluation {
 // Every token but the first is predicted exactly once: windows start at multiples of `stride`, the
 // first one counts all its tokens, later ones only those that no earlier window counted, so with
 // stride < context each has at least context - stride tokens before it. Windows are shared out over
-// the ranks of `group`, the data-parallel one where copies of the model are shared; all call and
-// get the same result, up to the rounding of a float64 sum.
+// the ranks of `group`, the data-parallel one where copies of the model are shared, whose device
+// the model is on; all call and get the same result, up to the rounding of a float64 sum.
 Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
                     const EvaluationOptions& options, parallel::Communicator& group);
 

@@ -23,8 +23,8 @@ struct StepMetrics {
   double tokens_per_s = 0;
   double step_ms = 0;         // mean since the last line
   std::optional<double> mfu;  // share of the device's peak rate; where that is known
-  double memory_gib = 0;      // largest resident size of rank 0's process
-  int64_t skipped = 0;        // steps whose update was left out
+  double memory_gib = 0;  // most that rank 0 held so far: of its GPU's memory, else of the process
+  int64_t skipped = 0;    // steps whose update was left out
 };
 
 struct EvaluationMetrics {
