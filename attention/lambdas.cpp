@@ -69,6 +69,10 @@ LambdaBank::LambdaBank(const LambdaOptions& options, int64_t layers, int64_t hea
   }
 }
 
+void LambdaBank::move_to(at::Device device) {
+  if (!options_.trained) fixed_ = {fixed_.plus.to(device), fixed_.minus.to(device)};
+}
+
 Lambdas LambdaBank::layer(int64_t index) const {
   if (!options_.trained) return fixed_;
   const size_t at = options_.scope == Scope::kModel ? 0 : static_cast<size_t>(index);

@@ -28,6 +28,9 @@ class LambdaBank {
   LambdaBank(const LambdaOptions& options, int64_t layers, int64_t heads,
              parallel::ParameterList& parameters);
 
+  // Fixed ones to `device`; trained ones are parameters.
+  void move_to(at::Device device);
+
   Lambdas layer(int64_t index) const;  // [1] or [H], squashed, with gradient where trained
 
  private:

@@ -22,4 +22,8 @@ struct Maps {
 // CPU. Throws c10::Error where `visibility` has other shapes or types than attention.h says.
 at::Tensor key_bounds(const Visibility& visibility, int64_t batch, int64_t queries, int64_t keys);
 
+// The same on any device, where visibility's tensors are too, by tensor operations: no host wait.
+at::Tensor device_key_bounds(const Visibility& visibility, int64_t batch, int64_t queries,
+                             int64_t keys, at::Device device);
+
 }  // namespace dagpam::attention

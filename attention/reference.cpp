@@ -11,6 +11,7 @@
 #include <cmath>
 #include <limits>
 
+#include "parallel/device_dropout.h"
 #include "parallel/random.h"
 #include "parallel/random_rows.h"
 
@@ -20,13 +21,6 @@ namespace {
 // [B, rows, heads, D] -> [B, H, rows, D], each key-value head repeated for its query heads.
 at::Tensor per_query_head(const at::Tensor& x, int64_t heads) {
   return x.repeat_interleave(heads / x.size(2), 2).transpose(1, 2);
-}
-
-// [B or 1, 1, N, M] booleans.
-at::Tensor visible_keys(const at::Tensor& bounds, int64_t keys, at::Device device) {
-  const at::Tensor limits = bounds.to(device).unsqueeze(2).unsqueeze(4);  // [2, B or 1, 1, N, 1]
-  const at::Tensor place = at::arange(keys, limits.options());            // [M]
-  return limits.select(0, 0).le(place).logical_and(limits.select(0, 1).gt(place));
 }
 
 // softmax over the visible keys. A row without any is filled with equal scores first, for a finite
@@ -61,7 +55,27 @@ void fill_factors(const WeightDropout& dropout, const at::Tensor& to) {
   }
 }
 
+at::Tensor device_factors(const WeightDropout& dropout, const at::Tensor& to) {
+  at::Tensor factors = to;
+  parallel::apply_device_dropout({.key = dropout.key,
+                                  .threshold = parallel::dropout_threshold(dropout.p),
+                                  .keep_scale = 1 / (1 - dropout.p),
+                                  .rows = to.size(0) * to.size(1) * to.size(2),
+                                  .width = to.size(3),
+                                  .tokens = to.size(2),
+                                  .heads = to.size(1),
+                                  .first_head = dropout.head_offset},
+                                 dropout.samples, {}, factors);
+  return factors;
+}
+
 }  // namespace
+
+at::Tensor visible_keys(const at::Tensor& bounds, int64_t keys, at::Device device) {
+  const at::Tensor limits = bounds.to(device).unsqueeze(2).unsqueeze(4);  // [2, B or 1, 1, N, 1]
+  const at::Tensor place = at::arange(keys, limits.options());            // [M]
+  return limits.select(0, 0).le(place).logical_and(limits.select(0, 1).gt(place));
+}
 
 at::Tensor map_queries(const at::Tensor& q, const at::Tensor& w) {
   return at::matmul(at::relu(q).transpose(1, 2), w).transpose(1, 2);
@@ -93,7 +107,9 @@ Answer attend(const Maps& maps, const WeightDropout* dropout) {
 at::Tensor dropout_factors(const WeightDropout& dropout, at::IntArrayRef shape,
                            const at::TensorOptions& options) {
   const bool wide = options.dtype() == at::kDouble;
-  const at::Tensor factors = at::empty(shape, wide ? at::kDouble : at::kFloat);
+  const at::Tensor factors =
+      at::empty(shape, options.dtype(wide ? at::kDouble : at::kFloat).requires_grad(false));
+  if (!factors.is_cpu()) return device_factors(dropout, factors).to(options);
   wide ? fill_factors<double>(dropout, factors) : fill_factors<float>(dropout, factors);
   return factors.to(options);
 }

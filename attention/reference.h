@@ -17,6 +17,9 @@ at::Tensor map_queries(const at::Tensor& q, const at::Tensor& w);
 // Halves (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin). x [B, N, heads, D].
 at::Tensor rotate(const at::Tensor& x, const Rotary& rotary);
 
+// Whether a query sees a key, of key_bounds(): [B or 1, 1, N, M] booleans on `device`.
+at::Tensor visible_keys(const at::Tensor& bounds, int64_t keys, at::Device device);
+
 struct Answer {
   at::Tensor y;  // [B, N, H, D]
   at::Tensor

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "attention/composed.h"
 #include "attention/fast.h"
 #include "attention/reference.h"
 
@@ -69,6 +70,7 @@ Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& 
               "dropout and a key-value cache exclude each other");
   fast = !options.reference && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
+  composed = !options.reference && !q.device().is_cpu();
 }
 
 at::Tensor Call::map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const {
@@ -104,7 +106,16 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     maps.plus = lambdas.plus.to(q.options());
     maps.minus = lambdas.minus.to(q.options());
   }
-  maps.bounds = key_bounds(visibility, q.size(0), q.size(1), maps.k.size(1));
+  const int64_t batch = q.size(0), queries = q.size(1), keys = maps.k.size(1);
+  if (composed && dropout == nullptr) {
+    const composed::Sight sight = composed::sight_of(visibility, queries, keys);
+    if (sight == composed::Sight::kBounds) {
+      maps.bounds = device_key_bounds(visibility, batch, queries, keys, q.device());
+    }
+    return composed::attend(maps, sight);
+  }
+  maps.bounds = q.is_cpu() ? key_bounds(visibility, batch, queries, keys)
+                           : device_key_bounds(visibility, batch, queries, keys, q.device());
   return fast ? fast::attend(maps, dropout) : reference::attend(maps, dropout).y.contiguous();
 }
 

@@ -32,7 +32,8 @@ struct Call {
   const Rotary* rotary;
   const WeightDropout* dropout;
   KeyValueCache* cache;
-  bool fast;  // the CPU kernels serve this call
+  bool fast;      // the CPU kernels serve this call
+  bool composed;  // LibTorch's attention does, where there is no dropout on weights
 };
 
 // Puts k and v [B, M, Hkv, D] behind what the cache holds; its room doubles when it is full.

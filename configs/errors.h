@@ -19,6 +19,7 @@ enum class ExitCode : int {
   kHang = 6,           // hang or lost peer
   kIo = 7,             // input or output error
   kInterrupted = 8,    // stopped by a signal, after a save
+  kCorruption = 9,     // ranks that must hold the same weights do not
 };
 
 // Base of all errors that carry an exit code.
@@ -60,6 +61,12 @@ class IoError : public Error {
 class Interrupted : public Error {
  public:
   explicit Interrupted(const std::string& what) : Error(ExitCode::kInterrupted, what) {}
+};
+
+// Ranks that must hold the same weights do not: memory or a processor has gone wrong.
+class CorruptionError : public Error {
+ public:
+  explicit CorruptionError(const std::string& what) : Error(ExitCode::kCorruption, what) {}
 };
 
 }  // namespace dagpam

@@ -16,10 +16,12 @@ using google::protobuf::Message;
 
 constexpr double kSteps = 1099511627776.0;         // 2^40
 constexpr double kTokens = 1152921504606846976.0;  // 2^60
+constexpr double kSeconds = 31536000;              // a year
+constexpr const char* kWatch = "give seconds, as in 900, or 0 for any time";
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 42> kRanges = {{
+constexpr std::array<Range, 51> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
     {"model.width", 1, 1 << 20, false, false,
      "give the channels of the residual stream, as in 768"},
@@ -55,6 +57,9 @@ constexpr std::array<Range, 42> kRanges = {{
     {"train.eval_batches", 0, kSteps, false, false, "give micro-batches, or 0 for the whole split"},
     {"train.label_smoothing", 0, 1, false, true, "give a share, as in 0.1"},
     {"train.seed", 0, 18446744073709551615.0, false, false, "give any whole number"},
+    {"train.bad_step.budget", 0, kSteps, false, false, "give a number of steps, as in 10"},
+    {"train.bad_step.spike_z", 0, 1e6, false, false, "give deviations, as in 8, or 0 for none"},
+    {"train.bad_step.window", 8, 1 << 16, false, false, "give steps, as in 128"},
     {"parallel.bucket_mib", 0, 1 << 20, true, false, "give MiB of gradients, as in 25"},
     {"parallel.tensor", 1, 65536, false, false,
      "give the ranks that share a copy of the model, as in 2"},
@@ -63,7 +68,13 @@ constexpr std::array<Range, 42> kRanges = {{
     {"checkpoint.every", 0, kSteps, false, false, "give steps, or 0 for the end alone"},
     {"checkpoint.keep", 0, 1 << 20, false, false, "give a number of checkpoints, or 0 for all"},
     {"checkpoint.keep_every", 0, kSteps, false, false, "give steps, or 0 for none"},
+    {"checkpoint.keep_best", 0, 1 << 20, false, false, "give a number of checkpoints, or 0"},
     {"log.every", 1, kSteps, false, false, "give steps, as in 10"},
+    {"watchdog.init_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.step_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.evaluation_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.checkpoint_s", 0, kSeconds, false, false, kWatch},
+    {"watchdog.replicas_every", 0, kSteps, false, false, "give steps, as in 1000, or 0 for never"},
 }};
 
 std::string interval(const Range& range, bool whole) {

@@ -21,8 +21,8 @@ struct PrepareOptions {
 // Writes PREFIX.{train,valid,test}.{bin,idx} (Megatron's indexed format, u16 below 65,500 symbols,
 // else i32) and PREFIX.json; returns what that says. Each text file is one document.
 //
-// Everything is written under PREFIX.partial-PID.* in the same folder and renamed when all of it is
-// durable, PREFIX.json last; files of an earlier data set of that name are replaced then, and
+// Everything is written under PREFIX.partial-PID-N.* in the same folder and renamed when all of it
+// is durable, PREFIX.json last; files of an earlier data set of that name are replaced then, and
 // removed where the new one has no such split. On any error nothing of that is left or changed.
 // Throws ConfigError (unknown tokenizer, no train file, an output that is an input), DataError (a
 // file that is missing, empty, not UTF-8, or holds what the vocabulary lacks: file, byte, line,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "configs/errors.h"
+#include "configs/text.h"
 #include "data/atomic_file.h"
 #include "data/digest.h"
 #include "data/input_file.h"
@@ -36,7 +37,7 @@ int64_t integer_field(const json& object, const std::string& name, int64_t least
   const bool fits = value.is_number_integer() &&
                     !(value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX);
   if (fits && value.get<int64_t>() >= least) return value.get<int64_t>();
-  throw DataError(where + ": field '" + name + "' is " + value.dump().substr(0, 40) +
+  throw DataError(where + ": field '" + name + "' is " + configs::one_line(value.dump(), 40) +
                   ", expected a whole number from " + std::to_string(least));
 }
 
@@ -49,7 +50,7 @@ std::string digest_field(const json& object, const std::string& name, const std:
   const bool good =
       digest.size() == 32 && digest.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!good) {
-    throw DataError(where + ": field '" + name + "' is '" + digest.substr(0, 40) +
+    throw DataError(where + ": field '" + name + "' is '" + configs::one_line(digest, 40) +
                     "', expected 32 lower-case hex digits");
   }
   return digest;

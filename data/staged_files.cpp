@@ -1,10 +1,16 @@
 #include "data/staged_files.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "configs/errors.h"
 #include "data/atomic_file.h"
@@ -19,11 +25,64 @@ namespace fs = std::filesystem;
 // files.
 constexpr const char* kSuffixes[] = {".train.bin", ".train.idx", ".valid.bin", ".valid.idx",
                                      ".test.bin",  ".test.idx",  ".json"};
+constexpr std::string_view kPartial = ".partial-";
+constexpr std::string_view kLock = ".lock";
+
+enum class Missing { kMake, kLeave };
+
+// A locked descriptor of `path`; -1 where another holds it, or it is missing and left so.
+int take_lock(const std::string& path, Missing missing) {
+  const bool make = missing == Missing::kMake;
+  const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (make ? O_CREAT : 0);
+  const int fd = ::open(path.c_str(), flags, 0666);
+  if (fd < 0 && !make) return -1;
+  if (fd < 0) {
+    throw IoError(path + ": cannot be made: " + std::strerror(errno) +
+                  ": choose another --out or check its folder");
+  }
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    // A file system that knows no locks: nobody removes anything there.
+    if (make && errno != EWOULDBLOCK) return fd;
+    ::close(fd);
+    return -1;
+  }
+  struct stat opened {
+  }, named{};
+  // Between open and flock a clean-up may have taken the name away: then the lock guards nothing.
+  if (::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+      opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
+    return fd;
+  }
+  ::close(fd);
+  return -1;
+}
+
+// What killed calls left: every file whose name starts as that of a lock that can be had.
+void remove_left_over(const std::string& prefix) {
+  const fs::path folder = fs::path(prefix).parent_path();
+  const std::string start = fs::path(prefix).filename().string() + std::string(kPartial);
+  std::vector<fs::path> files;
+  std::error_code error;  // a folder that cannot be listed is left as it is
+  for (fs::directory_iterator it(folder.empty() ? "." : folder, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().filename().string().starts_with(start)) files.push_back(it->path());
+  }
+  for (const fs::path& lock : files) {
+    if (lock.extension() != kLock) continue;
+    const int fd = take_lock(lock.string(), Missing::kLeave);
+    if (fd < 0) continue;
+    const std::string dead = lock.stem().string() + ".";
+    for (const fs::path& file : files) {
+      if (file != lock && file.filename().string().starts_with(dead)) fs::remove(file, error);
+    }
+    fs::remove(lock, error);
+    ::close(fd);
+  }
+}
 
 }  // namespace
 
-StagedFiles::StagedFiles(const std::string& prefix)
-    : final_(prefix), staged_(prefix + ".partial-" + std::to_string(::getpid())) {
+StagedFiles::StagedFiles(const std::string& prefix) : final_(prefix) {
   if (prefix.empty() || prefix.back() == '/') {
     throw ConfigError("--out '" + prefix + "': expected a folder and the start of a file name");
   }
@@ -39,10 +98,18 @@ StagedFiles::StagedFiles(const std::string& prefix)
                     ": is a folder, expected a file or nothing: choose another --out");
     }
   }
+  remove_left_over(final_);
+  for (int number = 0; lock_ < 0; ++number) {
+    staged_ =
+        final_ + std::string(kPartial) + std::to_string(::getpid()) + "-" + std::to_string(number);
+    lock_ = take_lock(staged_ + std::string(kLock), Missing::kMake);
+  }
 }
 
 StagedFiles::~StagedFiles() {
   for (const char* suffix : kSuffixes) ::unlink((staged_ + suffix).c_str());
+  ::unlink((staged_ + std::string(kLock)).c_str());
+  ::close(lock_);
 }
 
 void StagedFiles::require_not_output(const std::string& path) const {

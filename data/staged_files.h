@@ -1,16 +1,21 @@
 // data/staged_files.h: the files of a data set, made beside the old ones and put in their place
 // together.
+//
+// They are called PREFIX.partial-PID-N.train.bin and so on. PREFIX.partial-PID-N.lock is locked
+// (flock) as long as its maker lives, on whatever machine: files whose lock can be had belong to a
+// call that was killed, and the next call removes them.
 #pragma once
 
 #include <string>
 
 namespace dagpam::data {
 
-// Files are written as prefix() + ".train.bin" and so on; prefix() is PREFIX.partial-PID.
+// Files are written as prefix() + ".train.bin" and so on; prefix() is PREFIX.partial-PID-N.
 class StagedFiles {
  public:
-  // Throws ConfigError where the prefix is empty or ends in '/', IoError where its folder is
-  // missing or a name that will be written is a folder.
+  // Removes what killed calls for the same prefix left. Throws ConfigError where the prefix is
+  // empty or ends in '/', IoError where its folder is missing or cannot be written, or a name that
+  // will be written is a folder.
   explicit StagedFiles(const std::string& prefix);
   // Removes what was staged and not published.
   ~StagedFiles();
@@ -29,6 +34,7 @@ class StagedFiles {
 
  private:
   std::string final_, staged_;
+  int lock_ = -1;  // descriptor of staged_ + ".lock"
 };
 
 }  // namespace dagpam::data

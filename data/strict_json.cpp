@@ -5,6 +5,7 @@
 #include <set>
 
 #include "configs/errors.h"
+#include "configs/text.h"
 #include "data/utf8.h"
 
 namespace dagpam::data {
@@ -55,7 +56,9 @@ std::string quote_for_message(std::string_view text) {
   }
   const std::string quoted =
       json(std::string(text.substr(0, end))).dump(-1, ' ', false, json::error_handler_t::replace);
-  return end < text.size() ? quoted + "..." : quoted;
+  // JSON escapes less than a terminal takes: DEL and the controls past U+0080 stay.
+  const std::string line = configs::one_line(quoted, quoted.size() * 4);
+  return end < text.size() ? line + "..." : line;
 }
 
 json parse_object(std::string_view text, const std::string& source) {

@@ -75,8 +75,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json) {
     return std::make_unique<Gpt2Tokenizer>(Gpt2Vocabulary{
         strings_field(object, "tokens", source), strings_field(object, "merges", source), source});
   }
-  throw DataError(source + ": kind '" + kind.substr(0, 40) +
-                  "': expected byte, char, word or gpt2");
+  throw DataError(source + ": kind " + quote_for_message(kind) +
+                  ": expected byte, char, word or gpt2");
 }
 
 }  // namespace dagpam::data

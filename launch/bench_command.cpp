@@ -15,6 +15,7 @@ struct Arguments {
   StepBenchOptions step;
   DataBenchOptions data;
   CommBenchOptions comm;
+  std::string backend = "AUTO";  // of comm
 };
 
 constexpr const char* kPeerHelp =
@@ -44,7 +45,7 @@ void add_step(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
   command->callback([arguments, &program] {
     StepBenchOptions& step = arguments->step;
     step.config = configs::load(arguments->config.files, arguments->config.overrides);
-    bench_step(step, program.world(step.config.parallel().timeout_s()));
+    bench_step(step, program.world(step.config.parallel().timeout_s(), backend_of(step.config)));
   });
 }
 
@@ -90,8 +91,10 @@ void add_comm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", options.json, "One JSON object a row");
+  add_backend_option(*command, arguments->backend);
   command->callback([arguments, &program] {
-    if (!bench_comm(arguments->comm, program.world())) program.exit_code = ExitCode::kDifferent;
+    if (!bench_comm(arguments->comm, program.world(600, arguments->backend)))
+      program.exit_code = ExitCode::kDifferent;
   });
 }
 

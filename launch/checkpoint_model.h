@@ -14,14 +14,12 @@ namespace dagpam::launch {
 struct CheckpointModel {
   trainer::SavedConfig saved;
   std::unique_ptr<data::Tokenizer> tokenizer;
-  std::unique_ptr<parallel::Communicator> alone;  // the model's group where it is on one rank
   std::unique_ptr<trainer::TransformerLm> model;
 };
 
-// `checkpoint`: a checkpoint folder, or a run folder (its latest). The whole model on this rank, or
-// this rank's part of it where the ranks of `tp`, which must outlive it, call together. Throws
-// CheckpointError; ConfigError where the model does not divide over them.
-CheckpointModel load_checkpoint_model(const std::string& checkpoint,
-                                      parallel::Communicator* tp = nullptr);
+// `checkpoint`: a checkpoint folder, or a run folder (its latest). This rank's part of the model,
+// on its device; the ranks of `tp`, which must outlive it, call together. Throws CheckpointError;
+// ConfigError where the model does not divide over them.
+CheckpointModel load_checkpoint_model(const std::string& checkpoint, parallel::Communicator& tp);
 
 }  // namespace dagpam::launch

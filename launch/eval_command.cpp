@@ -21,6 +21,7 @@ struct Arguments {
   int64_t context = 0, stride = 0, batch = 8;
   int tensor = 1;
   bool json = false;
+  std::string backend = "AUTO";
 };
 
 // Nats over all predicted tokens to bits a unit of text; the first token, which is not predicted,
@@ -77,13 +78,13 @@ void settle_windows(Arguments& arguments, int64_t model_context) {
 }
 
 void run(Arguments& arguments, Program& program) {
-  parallel::Communicator& world = program.world();
+  parallel::Communicator& world = program.world(600, arguments.backend);
   if (world.size() % arguments.tensor != 0) {
     throw ConfigError("--tensor: " + std::to_string(arguments.tensor) + " does not divide the " +
                       std::to_string(world.size()) + " ranks of this job: start a multiple of it");
   }
   const parallel::Grid grid = parallel::make_grid(world, arguments.tensor);
-  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, grid.tp.get());
+  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, *grid.tp);
   settle_windows(arguments, loaded.saved.config.model().context());
   const auto sidecar = data::find_sidecar(arguments.data);
   if (sidecar && sidecar->tokenizer_digest != loaded.tokenizer->digest()) {
@@ -148,6 +149,7 @@ void add_eval_command(CLI::App& app, Program& program) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", arguments->json,
                     "One JSON object on the last line of standard output");
+  add_backend_option(*command, arguments->backend);
   command->callback([arguments, &program] { run(*arguments, program); });
 }
 

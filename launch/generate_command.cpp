@@ -5,6 +5,7 @@
 
 #include "launch/checkpoint_model.h"
 #include "launch/program.h"
+#include "parallel/backend.h"
 #include "trainer/evaluation/generator.h"
 
 namespace dagpam::launch {
@@ -15,10 +16,12 @@ struct Arguments {
   std::string checkpoint, prompt;
   trainer::SamplingOptions sampling;
   bool json = false;
+  std::string backend = "AUTO";
 };
 
 void run(Arguments& arguments, Program&) {
-  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint);
+  const auto alone = parallel::open_alone(parallel::parse_backend(arguments.backend)).communicator;
+  const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, *alone);
   std::vector<int32_t> prompt;
   loaded.tokenizer->encode_prompt(arguments.prompt, prompt);
   if (prompt.empty()) throw ConfigError("--prompt: empty: give at least one symbol to go on from");
@@ -80,6 +83,7 @@ void add_generate_command(CLI::App& app, Program& program) {
       ->check(CLI::Range(1e-6, 1.0));
   command->add_option("--seed", sampling.seed, "Same seed, same text")->capture_default_str();
   command->add_flag("--json", arguments->json, "One JSON object: prompt, text, ids");
+  add_backend_option(*command, arguments->backend);
   command->callback([arguments, &program] { run(*arguments, program); });
 }
 

@@ -11,6 +11,7 @@
 
 #include "launch/program.h"
 #include "launch/version.h"
+#include "parallel/backend.h"
 #include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/launcher.h"
@@ -34,6 +35,9 @@ Failure failure_of(const std::exception& error) {
   if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
   if (dynamic_cast<const parallel::CommError*>(&error)) return {ExitCode::kHang, error.what()};
   if (dynamic_cast<const parallel::RanksDiffer*>(&error)) {
+    return {ExitCode::kBadConfig, error.what()};
+  }
+  if (dynamic_cast<const parallel::BackendUnavailable*>(&error)) {
     return {ExitCode::kBadConfig, error.what()};
   }
   return {ExitCode::kBadConfig, std::string("internal error: ") + error.what()};

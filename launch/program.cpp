@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <thread>
 
+#include "configs/run.pb.h"
 #include "data/input_file.h"
 #include "data/stream_digest.h"
+#include "parallel/backend.h"
 #include "parallel/communicator.h"
 #include "parallel/consistency.h"
 #include "parallel/session.h"
@@ -29,7 +31,7 @@ std::string own_digest() {
 Program::Program() = default;
 Program::~Program() = default;
 
-parallel::Communicator& Program::world(int64_t timeout_s) {
+parallel::Communicator& Program::world(int64_t timeout_s, const std::string& asked) {
   if (!session) {
     session = std::make_unique<parallel::Session>();
     if (std::getenv("OMP_NUM_THREADS") == nullptr) {
@@ -39,13 +41,28 @@ parallel::Communicator& Program::world(int64_t timeout_s) {
     trainer::open_log(session->rank(), session->size());
   }
   if (!world_) {
-    world_ = session->world(std::chrono::seconds(timeout_s));
+    auto opened = parallel::open_world(*session, parallel::parse_backend(asked),
+                                       std::chrono::seconds(timeout_s));
+    world_ = std::move(opened.communicator);
+    backend = std::move(opened.describe);
     if (world_->size() > 1) {
       parallel::require_same_on_all_ranks(*world_, "the program", own_digest(),
                                           "start the same build on every node");
     }
   }
   return *world_;
+}
+
+std::string backend_of(const configs::RunConfig& config) {
+  return configs::ParallelConfig::Backend_Name(config.parallel().backend());
+}
+
+void add_backend_option(CLI::App& command, std::string& backend) {
+  command
+      .add_option("--backend", backend,
+                  "MPI: CPUs; NCCL: a GPU for every rank; AUTO: NCCL where every rank has a GPU")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"AUTO", "MPI", "NCCL"}));
 }
 
 void ConfigArguments::add_to(CLI::App& command) {

@@ -14,6 +14,9 @@
 
 #include "configs/errors.h"
 
+namespace dagpam::configs {
+class RunConfig;
+}  // namespace dagpam::configs
 namespace dagpam::parallel {
 class Session;
 class Communicator;
@@ -28,11 +31,13 @@ struct Program {
   ExitCode exit_code = ExitCode::kDone;
 
   // Opens MPI on the first call, sets the number of threads (OMP_NUM_THREADS, else the node's cores
-  // shared out over its ranks) and gives the group of all ranks, which all run the same build.
-  parallel::Communicator& world(int64_t timeout_s = 600);
+  // shared out over its ranks) and gives the group of all ranks, which all run the same build, on
+  // `backend`: AUTO, MPI or NCCL, as parallel.backend has them.
+  parallel::Communicator& world(int64_t timeout_s = 600, const std::string& backend = "AUTO");
 
   std::unique_ptr<parallel::Session> session;
   std::unique_ptr<parallel::Communicator> world_;
+  std::string backend;  // of world(), in words, with why
 };
 
 void add_data_command(CLI::App& app, Program& program);
@@ -42,6 +47,12 @@ void add_generate_command(CLI::App& app, Program& program);
 void add_check_command(CLI::App& app, Program& program);
 void add_ckpt_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
+
+// --backend, where no config says it.
+void add_backend_option(CLI::App& command, std::string& backend);
+
+// parallel.backend's name.
+std::string backend_of(const configs::RunConfig& config);
 
 // --config F... and --set a.b=v..., as several subcommands have them.
 struct ConfigArguments {

@@ -25,11 +25,14 @@ void run(Arguments& arguments, Program& program) {
     throw ConfigError("--init-from " + request.init_from +
                       ": starts a new run and does not go with --resume: give one of the two");
   }
-  parallel::Communicator& world = program.world(request.config.parallel().timeout_s());
+  parallel::Communicator& world =
+      program.world(request.config.parallel().timeout_s(), backend_of(request.config));
+  request.backend = program.backend;
   if (arguments.dry_run) {
     const trainer::RunPlan plan = trainer::plan_run(request.config, world.size());
     if (world.rank() == 0) {
-      std::printf("%s\n%s", trainer::describe(plan).c_str(), configs::print(plan.config).c_str());
+      std::printf("%sbackend    %s\n\n%s", trainer::describe(plan).c_str(), program.backend.c_str(),
+                  configs::print(plan.config).c_str());
     }
     return;
   }

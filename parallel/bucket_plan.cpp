@@ -37,9 +37,11 @@ std::vector<BucketPlan> plan_buckets(const std::vector<ParameterPtr>& parameters
   };
   for (auto next = parameters.rbegin(); next != parameters.rend(); ++next) {
     const at::Tensor& value = (*next)->value;
-    TORCH_CHECK(value.device().is_cpu() && value.is_leaf() && value.requires_grad(),
-                "gradient buckets: parameter '", (*next)->name, "' on ", value.device(),
-                " is not a CPU leaf that requires a gradient");
+    TORCH_CHECK(value.is_leaf() && value.requires_grad(), "gradient buckets: parameter '",
+                (*next)->name, "' is not a leaf that requires a gradient");
+    TORCH_CHECK(value.device() == parameters.front()->value.device(),
+                "gradient buckets: parameter '", (*next)->name, "' is on ", value.device(),
+                ", but the first one on ", parameters.front()->value.device());
     const GradientKind kind = kind_of(**next, tp_size);
     Open& bucket = open[static_cast<size_t>(kind)];
     const auto bytes = value.numel() * static_cast<int64_t>(c10::elementSize(sum_type(**next)));

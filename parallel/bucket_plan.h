@@ -23,7 +23,7 @@ struct BucketPlan {
 // Reverse order of declaration, the order in which backward reaches them. A bucket holds one kind
 // and about bucket_bytes (a larger parameter has one of its own); the first is small, so that the
 // first reduction starts early. Without tensor parallelism all are kReplicated. Throws c10::Error
-// for parameters that are not CPU leaves that require a gradient.
+// for parameters that are not leaves, on one device, that require a gradient.
 std::vector<BucketPlan> plan_buckets(const std::vector<ParameterPtr>& parameters, int tp_size,
                                      int64_t bucket_bytes);
 

@@ -36,10 +36,10 @@ const char* name_of(ReduceOp op) {
 
 std::string describe(const at::Tensor& t) { return c10::str(t.scalar_type(), " ", t.sizes()); }
 
-void check_tensor(const char* collective, const at::Tensor& t) {
+void check_tensor(const char* collective, const at::Tensor& t, at::DeviceType device) {
   TORCH_CHECK(t.defined(), collective, " of an undefined tensor");
-  TORCH_CHECK(t.device().is_cpu(), collective, " of a tensor on ", t.device(),
-              ": this backend carries CPU tensors only");
+  TORCH_CHECK(t.device().type() == device, collective, " of a tensor on ", t.device(),
+              ": this call carries tensors on ", device, " only");
   TORCH_CHECK(t.is_contiguous(), collective, " of a tensor that is not contiguous: ", t.sizes(),
               " of strides ", t.strides());
   switch (t.scalar_type()) {
@@ -49,6 +49,9 @@ void check_tensor(const char* collective, const at::Tensor& t) {
     case at::kInt:
     case at::kByte:
     case at::kBFloat16:
+      return;
+    case at::kHalf:
+      TORCH_CHECK(device != at::kCPU, collective, " of Half: it is carried between GPUs only");
       return;
     default:
       TORCH_CHECK(false, collective, " of ", t.scalar_type(),
@@ -63,9 +66,9 @@ void check_reduced(const char* collective, const at::Tensor& t) {
 }
 
 void check_whole_and_part(const char* collective, const at::Tensor& whole, const at::Tensor& part,
-                          int size) {
-  check_tensor(collective, whole);
-  check_tensor(collective, part);
+                          int size, at::DeviceType device) {
+  check_tensor(collective, whole, device);
+  check_tensor(collective, part, device);
   TORCH_CHECK(whole.scalar_type() == part.scalar_type(), collective, " between ",
               whole.scalar_type(), " and ", part.scalar_type());
   std::vector<int64_t> expected = part.dim() == 0 ? std::vector<int64_t>{1} : part.sizes().vec();

@@ -33,8 +33,8 @@ const char* name_of(ReduceOp op);
 // "Float [3, 4]"
 std::string describe(const at::Tensor& t);
 
-// CPU, contiguous, one of the dtypes of communicator.h.
-void check_tensor(const char* collective, const at::Tensor& t);
+// Of that kind of device, contiguous, one of the dtypes of communicator.h.
+void check_tensor(const char* collective, const at::Tensor& t, at::DeviceType device = at::kCPU);
 
 // One of them that can be reduced too.
 void check_reduced(const char* collective, const at::Tensor& t);
@@ -42,7 +42,7 @@ void check_reduced(const char* collective, const at::Tensor& t);
 // all_gather's out and in (or reduce_scatter's in and out): same dtype, whole = [size * n, ...] for
 // part = [n, ...]. A part without dimensions counts as [1].
 void check_whole_and_part(const char* collective, const at::Tensor& whole, const at::Tensor& part,
-                          int size);
+                          int size, at::DeviceType device = at::kCPU);
 
 // Root, sender or receiver in [0, size).
 void check_rank(const char* collective, int rank, int size);

@@ -11,9 +11,11 @@
 // algorithm, and with it the order, from the number of ranks, the count and its own settings alone,
 // and gives every rank the same bits.
 //
-// Tensors: CPU; float32, float64, int64, int32, uint8; bfloat16 is carried, but not reduced: sums
-// are formed in float32. Sums of uint8 must stay below 256: past it
-// threads wrap around, but Open MPI's vector code stays at 255.
+// Tensors: CPU, and those of device(); float32, float64, int64, int32, uint8; bfloat16 (on a GPU
+// float16 too) is carried, but on the CPU not reduced: sums are formed in float32. Sums of uint8
+// must stay below 256: past it threads wrap around, but Open MPI's vector code stays at 255. Work
+// on GPU tensors is ordered by streams: wait() makes the caller's current stream wait, not the
+// host.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -61,6 +63,8 @@ class Communicator {
   virtual int rank() const = 0;  // in [0, size)
   virtual int size() const = 0;
   virtual std::string name() const = 0;  // e.g. "mpi world", for logs and errors
+  // Where this rank computes: its tensors beside those of the CPU may live there.
+  virtual at::Device device() const { return at::kCPU; }
 
   // Whether collectives move while the ranks compute, on time that no rank computes in: then it
   // pays to start them early. The same on every rank of a job.
@@ -85,6 +89,10 @@ class Communicator {
   virtual void recv(at::Tensor& t, int from) = 0;
   virtual void barrier() = 0;
 
+  // The calls that `fn` makes, all on this communicator, as one of the library where it can (NCCL),
+  // else one by one. `fn` waits for none of them.
+  virtual void together(const std::function<void()>& fn) { fn(); }
+
   // Bytes of the same or different length from every rank, in rank order (control messages, not the
   // step's path). Two all_gathers.
   virtual std::vector<std::string> all_gather_bytes(const std::string& mine);
@@ -102,8 +110,8 @@ class Communicator {
   CommCounts counts_;
 };
 
-// One rank.
-std::unique_ptr<Communicator> make_self_communicator();
+// One rank, which computes on `device`.
+std::unique_ptr<Communicator> make_self_communicator(at::Device device = at::kCPU);
 
 // Runs fn on `size` threads, each with its own communicator of one group. The first exception is
 // thrown again here, after all threads have ended (the others' collectives throw CommError).

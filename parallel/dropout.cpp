@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "parallel/device_dropout.h"
 #include "parallel/random.h"
 #include "parallel/random_rows.h"
 
@@ -43,7 +44,16 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint
     return masked(x.to(at::kFloat), samples, p, key, first_token).to(at::kBFloat16);
   }
   at::Tensor y = at::empty_like(x);  // [B, T, C]
-  if (x.scalar_type() == at::kDouble) {
+  if (!x.is_cpu()) {
+    apply_device_dropout({.key = key,
+                          .threshold = dropout_threshold(p),
+                          .keep_scale = 1 / (1 - p),
+                          .rows = x.size(0) * x.size(1),
+                          .width = x.size(2),
+                          .tokens = x.size(1),
+                          .first_token = first_token},
+                         samples, x, y);
+  } else if (x.scalar_type() == at::kDouble) {
     apply_mask<double>(x, y, samples, p, key, first_token);
   } else {
     apply_mask<float>(x, y, samples, p, key, first_token);
@@ -83,16 +93,15 @@ at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uin
   if (p == 0) {
     return x;
   }
-  TORCH_CHECK(x.device().is_cpu(), "dropout takes CPU tensors, not one on ", x.device());
   TORCH_CHECK(x.dim() == 3 && x.is_contiguous(), "dropout takes a contiguous [B, T, C], not ",
               x.sizes(), " of strides ", x.strides());
   TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble ||
                   x.scalar_type() == at::kBFloat16,
               "dropout takes float32, float64 or bfloat16, not ", x.scalar_type());
-  TORCH_CHECK(samples.device().is_cpu() && samples.scalar_type() == at::kLong &&
+  TORCH_CHECK(samples.device() == x.device() && samples.scalar_type() == at::kLong &&
                   samples.is_contiguous() && samples.dim() == 1 && samples.size(0) == x.size(0),
               "dropout of ", x.sizes(), " takes ", x.size(0), " sample indices (int64), not ",
-              samples.sizes(), " of ", samples.scalar_type());
+              samples.sizes(), " of ", samples.scalar_type(), " on ", samples.device());
   return DropoutFunction::apply(x, samples, p, key, first_token);
 }
 

@@ -27,6 +27,7 @@ class FaultyCommunicator : public Communicator {
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
   std::string name() const override { return inner_->name(); }
+  at::Device device() const override { return inner_->device(); }
   bool overlaps() const override { return inner_->overlaps(); }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
@@ -66,6 +67,8 @@ class FaultyCommunicator : public Communicator {
   void send(const at::Tensor& t, int to) override { inner_->send(t, to); }
   void recv(at::Tensor& t, int from) override { inner_->recv(t, from); }
   void barrier() override { inner_->barrier(); }
+  // One by one: the wrong call waits.
+  void together(const std::function<void()>& fn) override { fn(); }
   std::unique_ptr<Communicator> split(int colour, int key) override {
     return inner_->split(colour, key);
   }

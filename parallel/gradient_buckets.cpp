@@ -15,6 +15,7 @@
 
 #include "parallel/bucket_plan.h"
 #include "parallel/bucket_schedule.h"
+#include "parallel/flat_norm.h"
 #include "parallel/reached_hook.h"
 
 namespace dagpam::parallel {
@@ -152,10 +153,12 @@ at::Tensor GradientBuckets::norm() const {
   std::vector<at::Tensor> cut, whole;  // norms of buckets
   for (size_t i = 0; i < state_->flat.size(); ++i) {
     const bool is_cut = state_->kinds[i] == GradientKind::kCut;
-    (is_cut ? cut : whole).push_back(at::linalg_vector_norm(state_->flat[i]));
+    (is_cut ? cut : whole).push_back(flat_norm(state_->flat[i]));
   }
   if (!cut.empty()) {
     at::Tensor squares = at::stack(cut).square().sum().reshape({1});
+    // What is not finite in one rank's copy of a replicated gradient shows in every rank's norm.
+    if (!whole.empty()) squares.add_(at::stack(whole).sum().mul(0));
     state_->tp.all_reduce(squares);
     whole.push_back(squares.sqrt().reshape({}));
   }

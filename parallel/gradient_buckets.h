@@ -28,7 +28,7 @@ namespace dagpam::parallel {
 class GradientBuckets : public GradientReducer {
  public:
   // The communicators must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
-  // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not CPU
+  // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not
   // leaves that require a gradient. Without `overlap` reductions start in finish_step.
   GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp, Communicator& tp,
                   int64_t bucket_bytes, bool overlap = true);

@@ -2,8 +2,8 @@
 // updates. Two kinds: gradient_buckets.h (every rank of the data-parallel group updates all) and
 // sharded_gradients.h (each its part: ZeRO-1).
 //
-// Backward must run in the thread that made the reducer, as it does for CPU tensors. All ranks call
-// the same in the same order.
+// One backward at a time: autograd runs that of CPU tensors in the calling thread, that of GPU
+// tensors in one of its own while the caller waits. All ranks call the same in the same order.
 #pragma once
 
 #include <ATen/core/Tensor.h>

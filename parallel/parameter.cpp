@@ -62,6 +62,12 @@ void ParameterList::initialise(uint64_t seed) const {
   }
 }
 
+void ParameterList::move_to(at::Device device) const {
+  for (const ParameterPtr& parameter : items_) {
+    parameter->value = parameter->value.detach().to(device).requires_grad_();
+  }
+}
+
 ParameterPtr ParameterList::find(const std::string& name) const {
   const auto found = std::find_if(items_.begin(), items_.end(),
                                   [&](const ParameterPtr& item) { return item->name == name; });

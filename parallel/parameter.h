@@ -80,6 +80,9 @@ class ParameterList {
   // Fills every parameter from (seed, name). Same on every rank and under every layout.
   void initialise(uint64_t seed) const;
 
+  // Moves the values to `device`. Before anything holds on to one: gradients, optimizer, views.
+  void move_to(at::Device device) const;
+
   const std::vector<ParameterPtr>& all() const { return items_; }
   ParameterPtr find(const std::string& name) const;  // nullptr if there is none
   int64_t count() const;                             // elements of the global tensors

@@ -46,7 +46,8 @@ uint32_t dropout_threshold(double p);
 
 // y = x * kept / (1 - p), the mask drawn again in backward (nothing is stored).
 // x [B, T, C] float32, float64 or bfloat16, contiguous, token t of it the sequence's token
-// first_token + t; samples [B] int64, global sample index of each row. p = 0 returns x itself.
+// first_token + t; samples [B] int64, on the same device, global sample index of each row. p = 0
+// returns x itself. The same bits on the CPU and on GPUs.
 at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
                    int64_t first_token = 0);
 

@@ -19,33 +19,38 @@ class DoneWork : public Work {
 
 class SelfCommunicator : public Communicator {
  public:
+  explicit SelfCommunicator(at::Device device) : device_(device) {}
+
   int rank() const override { return 0; }
   int size() const override { return 1; }
   std::string name() const override { return "self"; }
+  at::Device device() const override { return device_; }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp) override {
-    check_reduced("all_reduce", t);
+    check("all_reduce", t);
+    if (t.is_cpu()) check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     return done();
   }
 
   WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
-    check_whole_and_part("all_gather", out, in, 1);
+    check("all_gather", in);
+    check_whole_and_part("all_gather", out, in, 1, in.device().type());
     count_call(counts_.all_gather, out);
     copy(out, in);
     return done();
   }
 
   WorkPtr reduce_scatter_async(at::Tensor& out, const at::Tensor& in) override {
-    check_whole_and_part("reduce_scatter", in, out, 1);
-    check_reduced("reduce_scatter", in);
+    check_whole_and_part("reduce_scatter", in, out, 1, in.device().type());
+    if (in.is_cpu()) check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
     copy(out, in);
     return done();
   }
 
   void broadcast(at::Tensor& t, int root) override {
-    check_tensor("broadcast", t);
+    check("broadcast", t);
     check_rank("broadcast", root, 1);
     count_call(counts_.broadcast, t);
   }
@@ -63,12 +68,16 @@ class SelfCommunicator : public Communicator {
   std::unique_ptr<Communicator> split(int colour, int) override {
     TORCH_CHECK(colour >= 0, "split: colour ", colour, " is negative");
     ++counts_.split.calls;
-    return std::make_unique<SelfCommunicator>();
+    return std::make_unique<SelfCommunicator>(device_);
   }
 
   [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
 
  private:
+  void check(const char* collective, const at::Tensor& t) const {
+    check_tensor(collective, t, t.defined() && t.is_cpu() ? at::kCPU : device_.type());
+  }
+
   static WorkPtr done() {
     static const WorkPtr work = std::make_shared<DoneWork>();
     return work;
@@ -78,12 +87,14 @@ class SelfCommunicator : public Communicator {
     const c10::AutoGradMode no_grad(false);
     out.view({-1}).copy_(in.view({-1}));
   }
+
+  at::Device device_;
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_self_communicator() {
-  return std::make_unique<SelfCommunicator>();
+std::unique_ptr<Communicator> make_self_communicator(at::Device device) {
+  return std::make_unique<SelfCommunicator>(device);
 }
 
 }  // namespace dagpam::parallel

@@ -1,6 +1,5 @@
 #include "parallel/sharded_gradients.h"
 
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
@@ -11,6 +10,7 @@
 
 #include "parallel/bucket_plan.h"
 #include "parallel/bucket_schedule.h"
+#include "parallel/flat_norm.h"
 #include "parallel/reached_hook.h"
 
 namespace dagpam::parallel {
@@ -265,21 +265,29 @@ void ShardedGradients::finish_step() {
 
 at::Tensor ShardedGradients::norm() const {
   const c10::AutoGradMode no_grad(false);
-  at::Tensor squares = at::zeros({2}, at::kFloat);  // of cut parameters, of others
+  const at::Device device = state_->dp.device();
+  at::Tensor squares =
+      at::zeros({2}, at::TensorOptions(at::kFloat).device(device));  // of cut parameters, of others
   for (const Bucket& bucket : state_->buckets) {
     const bool cut = bucket.kind == GradientKind::kCut;
-    squares.narrow(0, cut ? 0 : 1, 1).add_(at::linalg_vector_norm(bucket.own_grads).square());
+    squares.narrow(0, cut ? 0 : 1, 1).add_(flat_norm(bucket.own_grads).square());
   }
   state_->dp.all_reduce(squares);
   at::Tensor cut = squares.narrow(0, 0, 1);
-  if (state_->tp.size() > 1) state_->tp.all_reduce(cut);
+  if (state_->tp.size() > 1) {
+    // What is not finite in one rank's copy of a replicated gradient shows in every rank's norm.
+    cut.add_(squares.narrow(0, 1, 1).mul(0));
+    state_->tp.all_reduce(cut);
+  }
   return squares.sum().sqrt();
 }
 
 // Last bucket first: it holds the parameters that a forward pass uses first.
 void ShardedGradients::finish_update(const Rounding& rounding) {
   const c10::AutoGradMode no_grad(false);
-  for (size_t i = state_->buckets.size(); i-- > 0;) state_->start_gathering(i, rounding);
+  state_->dp.together([&] {
+    for (size_t i = state_->buckets.size(); i-- > 0;) state_->start_gathering(i, rounding);
+  });
   if (!state_->overlap) state_->finish_gathering();
 }
 

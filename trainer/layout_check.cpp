@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -46,23 +48,27 @@ class Side {
 
   // Returns the mean loss a token of the global batch.
   double gradients(int64_t index) {
-    at::Tensor loss =
-        step_
-            ->compute_gradients(index + (strikes(Place::kDropout) ? 1 : 0),
-                                [&]() -> const data::Batch& { return batches_->next(); })
-            .to(at::kDouble)
-            .reshape({1});
-    grid_.dp->all_reduce(loss);
-    if (strikes(Place::kGradient)) scale(struck_slice(*step_).grad);
-    return loss.item<double>();
+    taken_.clear();
+    return gradients(index, [&]() -> const data::Batch& {
+      return keeps_batches_ ? taken_.emplace_back(batches_->next()) : batches_->next();
+    });
   }
+
+  // The last step's again, with its batches. For a side that keeps them.
+  double gradients_again(int64_t index) {
+    size_t next = 0;
+    return gradients(index, [&]() -> const data::Batch& { return taken_.at(next++); });
+  }
+
+  void keep_batches() { keeps_batches_ = true; }
 
   void update(int64_t index) {
     const at::NoGradGuard no_grad;
-    const at::Tensor value = struck_slice(*step_).value, before = value.clone();
+    at::Tensor before;
+    if (strikes(Place::kUpdate)) before = struck_slice(*step_).value.clone();
     step_->update(index);
     step_->wait_for_parameters();
-    if (strikes(Place::kUpdate)) value.copy_(before);
+    if (before.defined()) struck_slice(*step_).value.copy_(before);
   }
 
   TrainingStep& step() { return *step_; }
@@ -71,6 +77,15 @@ class Side {
   using Place = LayoutFault::Place;
 
   bool strikes(Place place) const { return fault_ && fault_->place == place; }
+
+  double gradients(int64_t index, const std::function<const data::Batch&()>& next) {
+    at::Tensor loss = step_->compute_gradients(index + (strikes(Place::kDropout) ? 1 : 0), next)
+                          .to(at::kDouble)
+                          .reshape({1});
+    grid_.dp->all_reduce(loss);
+    if (strikes(Place::kGradient)) scale(struck_slice(*step_).grad);
+    return loss.item<double>();
+  }
 
   static void scale(const at::Tensor& t) {
     const at::NoGradGuard no_grad;
@@ -81,7 +96,15 @@ class Side {
   const LayoutFault* fault_;
   std::unique_ptr<data::BatchSource> batches_;
   std::unique_ptr<TrainingStep> step_;
+  bool keeps_batches_ = false;
+  std::deque<data::Batch> taken_;  // of the last step
 };
+
+// Steps at which gradients are compared at equal weights too, which costs the reference's work
+// again: often at first, then ever more rarely, and at the end.
+bool lends_weights(int64_t step, int64_t steps) {
+  return step > 1 && (step == steps || (step & (step - 1)) == 0);
+}
 
 LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
                        const LayoutCheckOptions& options, parallel::Communicator& group) {
@@ -90,14 +113,26 @@ LayoutResult check_one(const configs::RunConfig& config, const Layout& layout,
   std::unique_ptr<parallel::Communicator> alone;
   std::unique_ptr<Side> reference;
   if (group.rank() == 0) {
-    alone = parallel::make_self_communicator();
+    alone = parallel::make_self_communicator(group.device());
     reference = std::make_unique<Side>(config, Layout{}, *alone);
+    reference->keep_batches();
   }
-  LayoutComparison comparison(side.step(), reference ? &reference->step() : nullptr, group);
+  LayoutComparison comparison(configs::with_defaults(config), side.step(),
+                              reference ? &reference->step() : nullptr, group);
   comparison.initial_parameters();
   for (int64_t step = 1; step <= options.steps; ++step) {
     const double loss = side.gradients(step - 1);
-    comparison.losses(step, reference ? reference->gradients(step - 1) : 0, loss);
+    double expected = 0;
+    const bool lends = lends_weights(step, options.steps);
+    if (lends) {
+      comparison.lend_weights();
+      if (reference) reference->gradients(step - 1);
+      comparison.gradients_at_lent_weights(step);
+      if (reference) expected = reference->gradients_again(step - 1);
+    } else if (reference) {
+      expected = reference->gradients(step - 1);
+    }
+    comparison.losses(step, expected, loss);
     comparison.gradients(step);
     if (reference) reference->update(step - 1);
     side.update(step - 1);

@@ -36,13 +36,13 @@ struct LayoutResult {
 // of `world`; compares the loss, every gradient and every parameter after each step, every rank its
 // own part. What is allowed:
 //   loss       relative 1e-6 at step 1, growing evenly to 5e-6 at step 50
-//   gradient   1e-5 of max(largest entry of the tensor, 1e-3 rms of all gradients) at step 1, where
-//              the weights are equal; later, where rounding has moved them apart, 1e-2
-//              (docs/parallelism.md says what was measured)
-//   parameter  equal bits at the start; then, as root mean squares of this rank's part, 1e-3 of its
-//              furthest movement from the start at step 1, growing evenly to 1e-2 at step 50 (Adam
-//              turns rounding in tiny gradients into whole steps of single entries), and 4 units in
-//              the last place (of a lambda near 1 that hardly moved)
+//   gradient   1e-5 of max(largest entry of the tensor, 1e-3 rms of all gradients) at equal
+//   weights:
+//              at step 1, and at steps 2, 4, 8, ... and the last, where the single rank is lent the
+//              layout's weights for once; in between, where rounding has moved the weights apart,
+//              1e-2. Its norm alike
+//   parameter  equal bits at the start; then, entry by entry, what the differences of the gradients
+//              seen so far can make of it (update_bound.h)
 // Parameters whose gradient is zero by symmetry (below 1e-6 rms of all gradients in every entry)
 // are listed and left out of the parameter comparison. All ranks call; every rank gets the results.
 // Throws ConfigError for layouts that cannot be, and for a fault that cannot strike one of them.

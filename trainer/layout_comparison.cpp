@@ -1,27 +1,23 @@
 #include "trainer/layout_comparison.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace dagpam::trainer {
 
 namespace {
 
-// Units in the last place that a parameter may be off by, however little it moved.
-constexpr double kUnits = 4;
+// Rounding of an update, relative to the largest gradient.
+constexpr double kRounding = 3e-7;
 
 double largest(const at::Tensor& t) {
   return t.numel() == 0 ? 0 : t.detach().abs().max().item<double>();
-}
-
-double root_mean_square(const at::Tensor& t) {
-  return t.numel() == 0 ? 0 : t.to(at::kDouble).square().mean().sqrt().item<double>();
 }
 
 // From `first` at step 1 evenly to `at_50` at step 50, and on.
@@ -56,15 +52,27 @@ void take_worse(Difference& worst, const nlohmann::json& j) {
 
 }  // namespace
 
-LayoutComparison::LayoutComparison(TrainingStep& own, TrainingStep* reference,
-                                   parallel::Communicator& group)
-    : own_(own.model().parameters().all()),
+LayoutComparison::Tolerances LayoutComparison::tolerances_of(
+    configs::TrainConfig::Precision precision) {
+  if (precision == configs::TrainConfig::FP32) return {1e-6, 5e-6, 1e-5, 1e-2, 0};
+  return {1e-3, 1e-2, 5e-2, 2e-1, 0x1p-7};
+}
+
+LayoutComparison::LayoutComparison(const configs::RunConfig& config, TrainingStep& own,
+                                   TrainingStep* reference, parallel::Communicator& group)
+    : allowed_(tolerances_of(config.train().precision())),
+      optimizer_(config.optimizer()),
+      own_step_(own),
+      reference_step_(reference),
+      own_(own.model().parameters().all()),
       reference_(reference ? &reference->model().parameters().all() : nullptr),
       group_(group),
-      silent_(own_.size(), true),
-      moved_(own_.size(), 0) {
+      silent_(own_.size(), true) {
   for (const auto& slice : own.gradients().slices()) slices_[slice.parameter.get()] = slice;
   if (!reference) return;
+  for (const StateTensor& state : reference->optimizer().state()) {
+    if (state.kind == "exp_avg_sq") second_[state.parameter.get()] = state.value;
+  }
   for (const auto& slice : reference->gradients().slices()) {
     reference_slices_[slice.parameter.get()] = slice;
   }
@@ -77,8 +85,10 @@ at::Tensor LayoutComparison::reference_gradient(size_t index) const {
 // Rank 0's whole tensor of parameter `index`, cut to what this rank holds of it.
 at::Tensor LayoutComparison::reference_part(const at::Tensor& whole_on_rank_0, size_t index) const {
   const parallel::ShardSpec& shard = own_[index]->shard;
-  at::Tensor whole = reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
-                                : at::empty(shard.global_shape, at::TensorOptions(at::kFloat));
+  at::Tensor whole =
+      reference_ ? whole_on_rank_0.detach().to(at::kFloat).contiguous()
+                 : at::empty(shard.global_shape,
+                             own_[index]->value.options().dtype(at::kFloat).requires_grad(false));
   group_.broadcast(whole, 0);
   if (shard.cut_dim < 0) return whole;
   const int64_t rows = shard.real_rows(own_[index]->value.size(shard.cut_dim));
@@ -91,6 +101,29 @@ at::Tensor LayoutComparison::own_part(const at::Tensor& held, size_t index) cons
   return held.detach()
       .to(at::kFloat)
       .narrow(shard.cut_dim, 0, shard.real_rows(held.size(shard.cut_dim)));
+}
+
+// The layout's weights of parameter `index`, whole, on every rank: the parts of one copy, each 0
+// elsewhere, add up to it without rounding.
+at::Tensor LayoutComparison::whole_of_layout(size_t index) const {
+  const parallel::ShardSpec& shard = own_[index]->shard;
+  const at::Tensor part = own_part(own_[index]->value, index);
+  at::Tensor whole = at::zeros(shard.global_shape, part.options().requires_grad(false));
+  const bool is_cut = shard.cut_dim >= 0;
+  const int first_copy = own_step_.tensor_ranks();  // ranks of it come first
+  if (group_.rank() < (is_cut ? first_copy : 1) && part.numel() > 0) {
+    at::Tensor place =
+        is_cut ? whole.narrow(shard.cut_dim, shard.offset, part.size(shard.cut_dim)) : whole;
+    place.copy_(part);
+  }
+  group_.all_reduce(whole);
+  return whole;
+}
+
+// This rank's part of the reference's exp_avg_sq; undefined where its optimizer keeps none.
+at::Tensor LayoutComparison::second_moment(size_t index) const {
+  if (optimizer_.kind() != configs::OptimizerConfig::ADAMW) return {};
+  return reference_part(reference_ ? second_.at((*reference_)[index].get()) : at::Tensor(), index);
 }
 
 // Of the rows whose gradient this rank knows; `expected` is of all that it holds.
@@ -131,21 +164,21 @@ void LayoutComparison::note(Difference& worst, const char* kind, int64_t step,
 void LayoutComparison::initial_parameters() {
   for (size_t i = 0; i < own_.size(); ++i) {
     const at::Tensor expected =
-        reference_part(reference_ ? (*reference_)[i]->value : at::Tensor(), i).clone();
+        reference_part(reference_ ? (*reference_)[i]->value : at::Tensor(), i);
     const at::Tensor own = own_part(own_[i]->value, i);
     const double difference = own.equal(expected) ? 0 : std::max(1e-30, largest(own.sub(expected)));
     note(parameter_, "initial value", 0, place(i), difference, 0);
-    start_.push_back(expected);
+    bounds_.emplace_back(optimizer_, own.sizes());
   }
 }
 
 void LayoutComparison::losses(int64_t step, double reference, double layout) {
   const double expected = shared(reference, group_);
   note(loss_, "loss", step, "", std::abs(expected - layout),
-       grown(1e-6, 5e-6, step) * std::abs(expected));
+       grown(allowed_.first_loss, allowed_.loss_at_50, step) * std::abs(expected));
 }
 
-void LayoutComparison::gradients(int64_t step) {
+void LayoutComparison::compare_gradients(int64_t step, double allowed, const char* kind) {
   double squares = 0, count = 0;
   for (size_t i = 0; reference_ && i < reference_->size(); ++i) {
     const at::Tensor grad = reference_gradient(i);
@@ -153,28 +186,65 @@ void LayoutComparison::gradients(int64_t step) {
     count += static_cast<double>(grad.numel());
   }
   const double rms = shared(reference_ ? std::sqrt(squares / count) : 0, group_);
-  const double allowed = step == 1 ? 1e-5 : 1e-2;
+  const double norm =
+      shared(reference_ ? reference_step_->gradient_norm().item<double>() : 0, group_);
+  const double own_norm = own_step_.gradient_norm().item<double>();
+
+  const auto divisor = [&](double of) {
+    return optimizer_.clip_norm() > 0 ? std::max(1.0, of / optimizer_.clip_norm()) : 1.0;
+  };
+  const double clipped_apart = std::abs(divisor(norm) / divisor(own_norm) - 1);
+  differences_ = at::zeros({static_cast<int64_t>(own_.size())}, at::kDouble);
+  auto* differences = differences_.data_ptr<double>();
   for (size_t i = 0; i < own_.size(); ++i) {
     const at::Tensor whole = reference_gradient(i);
     const double top = shared(reference_ ? largest(whole) : 0, group_);
     if (top > 1e-6 * rms) silent_[i] = false;
-    const at::Tensor expected = reference_part(whole, i);
-    const double difference = gradient_difference(i, expected);
-    note(gradient_, "gradient", step, place(i), difference, allowed * std::max(top, 1e-3 * rms));
+    const double difference = gradient_difference(i, reference_part(whole, i));
+    note(gradient_, kind, step, place(i), difference, allowed * std::max(top, 1e-3 * rms));
+    differences[i] = (difference + top * (kRounding + clipped_apart)) / divisor(norm);
+  }
+  group_.all_reduce(differences_, parallel::ReduceOp::kMax);
+  const std::string norm_kind = std::string("norm of the ") + kind;
+  note(gradient_, norm_kind.c_str(), step, "", std::abs(own_norm - norm), allowed * norm);
+}
+
+void LayoutComparison::gradients(int64_t step) {
+  compare_gradients(step, step == 1 ? allowed_.same_weights : allowed_.drifted, "gradient");
+}
+
+void LayoutComparison::lend_weights() {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < own_.size(); ++i) {
+    const at::Tensor whole = whole_of_layout(i);
+    if (!reference_) continue;
+    at::Tensor& value = (*reference_)[i]->value;
+    lent_from_.push_back(value.detach().clone());
+    value.copy_(whole);
   }
 }
 
+void LayoutComparison::gradients_at_lent_weights(int64_t step) {
+  const at::NoGradGuard no_grad;
+  compare_gradients(step, allowed_.same_weights, "gradient at equal weights");
+  for (size_t i = 0; i < lent_from_.size(); ++i) (*reference_)[i]->value.copy_(lent_from_[i]);
+  lent_from_.clear();
+}
+
 void LayoutComparison::parameters(int64_t step) {
+  const auto* differences = differences_.data_ptr<double>();
   for (size_t i = 0; i < own_.size(); ++i) {
-    if (silent_[i]) continue;
     const at::Tensor expected =
         reference_part(reference_ ? (*reference_)[i]->value : at::Tensor(), i);
-    moved_[i] = std::max(moved_[i], root_mean_square(expected.sub(start_[i])));
-    const double rounding =
-        kUnits * std::numeric_limits<float>::epsilon() * root_mean_square(expected);
-    const double difference = root_mean_square(own_part(own_[i]->value, i).sub(expected));
-    note(parameter_, "parameter", step, place(i), difference,
-         grown(1e-3, 1e-2, step) * moved_[i] + rounding);
+    bounds_[i].add_update(step, own_step_.rate(step - 1), differences[i], expected,
+                          second_moment(i));
+    if (silent_[i]) continue;
+    const at::Tensor difference = own_part(own_[i]->value, i).sub(expected).abs().to(at::kDouble);
+    if (difference.numel() == 0) continue;
+    const at::Tensor allowed = bounds_[i].allowed().add(expected.abs(), allowed_.weight);
+    const int64_t worst = difference.div(allowed.clamp_min(1e-300)).argmax().item<int64_t>();
+    note(parameter_, "parameter", step, place(i), difference.view({-1})[worst].item<double>(),
+         allowed.view({-1})[worst].item<double>());
   }
 }
 

@@ -1,12 +1,14 @@
 #include "trainer/run_folder.h"
 
-#include <cerrno>
+#include <unistd.h>
+
+#include <array>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <span>
 
 #include "configs/errors.h"
+#include "trainer/checkpoint/file_operations.h"
 
 namespace dagpam::trainer {
 
@@ -28,6 +30,12 @@ std::string RunFolder::profile(int rank) const {
   return rank_file(root + "/profile", rank, "json");
 }
 
+std::string RunFolder::flight_recorder() const {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+  return root + "/logs/flight_recorder_" + host.data();
+}
+
 bool RunFolder::holds_a_run() const {
   std::error_code ignored;
   if (fs::exists(config(), ignored)) return true;
@@ -35,25 +43,29 @@ bool RunFolder::holds_a_run() const {
 }
 
 void RunFolder::create() const {
-  for (const std::string& folder : {root, root + "/logs", checkpoints()}) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error || !fs::is_directory(folder)) {
-      throw IoError(folder + ": cannot make the run folder: " +
-                    (error ? error.message() : "a file of that name is in the way") +
-                    ": choose another --run-dir");
+  auto& files = checkpoint::posix_file_system();
+  try {
+    for (const std::string& folder : {root, root + "/logs", checkpoints()}) {
+      checkpoint::make_folders(files, folder);
+      if (!fs::is_directory(folder)) {
+        throw IoError(folder + ": cannot make the run folder: a file of that name is in the way");
+      }
     }
+    // An earlier start may have made them and died before their names were durable.
+    checkpoint::sync_folder(files, root);
+  } catch (const IoError& error) {
+    throw IoError(std::string(error.what()) + ": choose another --run-dir");
   }
 }
 
 void RunFolder::write_config(const std::string& text) const {
+  auto& files = checkpoint::posix_file_system();
   const std::string temporary = config() + ".tmp";
-  std::ofstream out(temporary, std::ios::trunc | std::ios::binary);
-  out << text;
-  out.close();
-  if (!out || std::rename(temporary.c_str(), config().c_str()) != 0) {
-    throw IoError(config() + ": cannot write: " + std::strerror(errno));
-  }
+  checkpoint::OutputFile out(files, temporary);
+  out.write(std::as_bytes(std::span(text)));
+  out.finish();
+  checkpoint::rename_path(files, temporary, config());
+  checkpoint::sync_folder(files, root);
 }
 
 }  // namespace dagpam::trainer

@@ -14,10 +14,13 @@ struct RunFolder {
   std::string log(int rank) const;      // logs/rank_00000.log
   std::string profile(int rank) const;  // profile/rank_00000.json
 
+  std::string flight_recorder() const;  // of this node's ranks: logs/flight_recorder_HOST
+
   bool holds_a_run() const;  // a config or a checkpoint is there
-  // Makes the folder and its parts. Throws IoError naming the folder and the reason.
+  // Makes the folder and its parts, durably: a checkpoint lasts no longer than the folders above
+  // it. Throws IoError naming the folder and the reason.
   void create() const;
-  // Replaces the file under a temporary name first. Throws IoError.
+  // The old text or the new one is there at any time, and the new one is durable. Throws IoError.
   void write_config(const std::string& text) const;
 };
 

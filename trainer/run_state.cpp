@@ -4,19 +4,15 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <random>
-#include <span>
-#include <utility>
 
 #include "configs/errors.h"
 #include "configs/parse.h"
 #include "configs/run_config.h"
-#include "data/tokenizer.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
-#include "trainer/checkpoint/writer.h"
+#include "trainer/state_tensors.h"
 #include "trainer/telemetry/log.h"
 
 namespace dagpam::trainer {
@@ -25,135 +21,6 @@ namespace {
 
 using checkpoint::Checkpoint;
 using checkpoint::posix_file_system;
-using checkpoint::TensorPiece;
-using parallel::ShardSpec;
-
-// What this rank holds of a tensor of the run's state, under its name in checkpoints.
-struct NamedTensor {
-  std::string name;
-  at::Tensor value;  // float32, C order
-  const ShardSpec* shard;
-  size_t turn;            // the same on every rank: who writes what several hold
-  int64_t first_row = 0;  // of `value` in what the rank's shard holds
-  bool own_rows = false;  // other copies of the model hold other rows
-};
-
-std::vector<NamedTensor> parameters_of(const TransformerLm& model) {
-  std::vector<NamedTensor> all;
-  for (const auto& parameter : model.parameters().all()) {
-    all.push_back({parameter->name, parameter->value.detach(), &parameter->shard, all.size()});
-  }
-  return all;
-}
-
-// Of BF16 the masters of the rows that this rank updates.
-std::vector<NamedTensor> parameters_of(TrainingStep& step) {
-  std::vector<NamedTensor> all = parameters_of(step.model());
-  if (step.config().train().precision() != configs::TrainConfig::BF16) return all;
-  std::map<std::string, size_t> turns;
-  for (const NamedTensor& tensor : all) turns.emplace(tensor.name, tensor.turn);
-  all.clear();
-  for (const parallel::ParameterSlice& slice : step.gradients().slices()) {
-    const parallel::Parameter& parameter = *slice.parameter;
-    all.push_back({parameter.name, slice.value, &parameter.shard, turns.at(parameter.name),
-                   slice.first_row, step.config().parallel().zero() == 1});
-  }
-  return all;
-}
-
-// "norm.weight" for the parameter, "optimizer.exp_avg.norm.weight" for what the optimizer keeps of
-// it.
-std::vector<NamedTensor> state_of(TrainingStep& step, bool zero) {
-  std::vector<NamedTensor> all = parameters_of(step);
-  std::map<const parallel::Parameter*, size_t> turns;
-  for (const auto& parameter : step.model().parameters().all()) {
-    turns.emplace(parameter.get(), turns.size());
-  }
-  for (const StateTensor& state : step.optimizer().state()) {
-    all.push_back({"optimizer." + state.kind + "." + state.parameter->name, state.value,
-                   &state.parameter->shard, turns.at(state.parameter.get()), state.first_row,
-                   zero});
-  }
-  return all;
-}
-
-// Where the tensor lies in the global one, without padding.
-checkpoint::Box box_of(const NamedTensor& tensor) {
-  const ShardSpec& shard = *tensor.shard;
-  checkpoint::Box box{std::vector<int64_t>(shard.global_shape.size(), 0),
-                      tensor.value.sizes().vec()};
-  if (!box.start.empty()) box.start[0] = tensor.first_row;
-  if (shard.cut_dim >= 0) {
-    const auto cut = static_cast<size_t>(shard.cut_dim);
-    box.start[cut] += shard.offset;
-    const int64_t left = std::max<int64_t>(shard.global_shape[cut] - box.start[cut], 0);
-    box.shape[cut] = std::min(box.shape[cut], left);
-    if (left == 0) box.start[cut] = shard.global_shape[cut];
-  }
-  return box;
-}
-
-// The part of the tensor that is no padding.
-at::Tensor real_part(const NamedTensor& tensor) {
-  const int dim = tensor.shard->cut_dim;
-  return dim < 0 ? tensor.value
-                 : tensor.value.narrow(dim, 0, box_of(tensor).shape[static_cast<size_t>(dim)]);
-}
-
-std::span<std::byte> bytes_of(const at::Tensor& t) {
-  TORCH_CHECK(t.is_contiguous() && t.is_cpu() && t.scalar_type() == at::kFloat,
-              "checkpoints hold contiguous float32 tensors, got ", t.sizes());
-  return {static_cast<std::byte*>(t.data_ptr()), static_cast<size_t>(t.nbytes())};
-}
-
-// Whether this rank writes its part of a tensor: ranks that hold the same part take turns.
-bool is_our_turn(const NamedTensor& tensor, const parallel::Grid& grid) {
-  const bool cut = tensor.shard->cut_dim >= 0;
-  const auto dp = static_cast<size_t>(grid.dp->rank()), tp = static_cast<size_t>(grid.tp->rank());
-  const auto copies = static_cast<size_t>(grid.dp->size()),
-             parts = static_cast<size_t>(grid.tp->size());
-  const bool copy_writes = tensor.own_rows || tensor.turn % copies == dp;
-  return copy_writes && (cut || tensor.turn / copies % parts == tp);
-}
-
-// A part that is not contiguous is copied into `copies`, which must outlive the pieces.
-std::vector<TensorPiece> pieces_of(const std::vector<NamedTensor>& state,
-                                   const parallel::Grid& grid, std::vector<at::Tensor>& copies) {
-  std::vector<TensorPiece> pieces;
-  for (const NamedTensor& tensor : state) {
-    at::Tensor part = real_part(tensor);
-    const bool padding_alone = part.numel() == 0 && tensor.value.numel() != 0;
-    if (padding_alone || !is_our_turn(tensor, grid)) continue;
-    if (!part.is_contiguous()) part = copies.emplace_back(part.contiguous());
-    pieces.push_back(
-        {tensor.name, "F32", tensor.shard->global_shape, box_of(tensor), bytes_of(part)});
-  }
-  return pieces;
-}
-
-configs::Manifest base_manifest(const SaveRequest& request, const Progress& progress,
-                                const std::string& tokenizer_digest, const TrainingStep& step,
-                                const parallel::Topology& topology) {
-  configs::Manifest manifest;
-  manifest.set_tokens_seen(progress.tokens);
-  manifest.set_seed(request.config->train().seed());
-  manifest.set_config_digest(configs::digest(*request.config));
-  manifest.set_tokenizer_digest(tokenizer_digest);
-  manifest.mutable_grid()->set_data(topology.dp());
-  manifest.mutable_grid()->set_tensor(topology.tp());
-  auto* position = manifest.mutable_position();
-  position->set_next_sample(progress.data.next_sample);
-  for (size_t i = 0; i < progress.data.digests.size(); ++i) {
-    auto* source = position->add_sources();
-    source->set_digest(progress.data.digests[i]);
-    source->set_drawn(progress.data.drawn[i]);
-    source->set_drawn_before_weights(progress.data.drawn_before_weights[i]);
-  }
-  manifest.mutable_schedule()->set_decay_steps(request.config->schedule().decay_steps());
-  manifest.mutable_schedule()->set_lr(step.rate(std::max<int64_t>(progress.step - 1, 0)));
-  manifest.set_loss(request.loss);
-  return manifest;
-}
 
 configs::RunConfig config_of(const Checkpoint& saved) {
   configs::RunConfig config;
@@ -172,7 +39,7 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
     }
   }
   const auto may_change = [&](const std::string& field) {
-    for (const char* group : {"parallel.", "log.", "checkpoint."}) {
+    for (const char* group : {"parallel.", "log.", "checkpoint.", "watchdog."}) {
       if (field.rfind(group, 0) == 0) return true;
     }
     for (const char* free :
@@ -208,8 +75,8 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
     at::Tensor part = real_part(tensor);
     if (part.numel() < tensor.value.numel()) tensor.value.zero_();  // padding
     if (part.numel() == 0) continue;
-    const bool in_place = part.is_contiguous();
-    if (!in_place) part = part.contiguous();
+    const bool in_place = part.is_contiguous() && part.is_cpu();
+    if (!in_place) part = part.cpu().contiguous();
     saved.read_tensor(tensor.name, box_of(tensor), bytes_of(part));
     if (!in_place) real_part(tensor).copy_(part);
   }
@@ -224,27 +91,30 @@ std::string new_run_id(parallel::Communicator& group) {
   return group.all_gather_bytes(id).front();
 }
 
-void save_run(const SaveRequest& request, const Progress& progress, TrainingStep& step,
-              const parallel::Grid& grid, parallel::Communicator& world) {
-  auto& fs = posix_file_system();
-  const int rank = world.rank();
-  checkpoint::CheckpointWriter writer(
-      fs, {request.checkpoints, progress.step, progress.run_id, request.lease});
-  const std::vector<NamedTensor> state = state_of(step, request.config->parallel().zero() == 1);
-  std::vector<at::Tensor> copies;
-  const auto records = world.all_gather_bytes(
-      writer.write_shard(rank, world.size(), pieces_of(state, grid, copies)));
-  if (rank == 0) {
-    const std::string digest = data::tokenizer_from_json(request.tokenizer_json)->digest();
-    writer.commit(base_manifest(request, progress, digest, step, grid.topology), records,
-                  {{checkpoint::kConfigName, configs::print(*request.config)},
-                   {checkpoint::kTokenizerName, request.tokenizer_json}},
-                  request.before_commit);
-    const auto& retention = request.config->checkpoint();
-    checkpoint::prune(fs, request.checkpoints, {retention.keep(), retention.keep_every()},
-                      request.lease);
+configs::Manifest to_manifest(const Progress& progress, const configs::RunConfig& config,
+                              const std::string& tokenizer_digest, double rate) {
+  configs::Manifest manifest;
+  manifest.set_tokens_seen(progress.tokens);
+  manifest.set_seed(config.train().seed());
+  manifest.set_config_digest(configs::digest(config));
+  manifest.set_tokenizer_digest(tokenizer_digest);
+  manifest.mutable_grid()->set_data(progress.saved_dp);
+  manifest.mutable_grid()->set_tensor(progress.saved_tp);
+  auto* position = manifest.mutable_position();
+  position->set_next_sample(progress.data.next_sample);
+  for (size_t i = 0; i < progress.data.digests.size(); ++i) {
+    auto* source = position->add_sources();
+    source->set_digest(progress.data.digests[i]);
+    source->set_drawn(progress.data.drawn[i]);
+    source->set_drawn_before_weights(progress.data.drawn_before_weights[i]);
   }
-  world.barrier();
+  manifest.mutable_schedule()->set_decay_steps(config.schedule().decay_steps());
+  manifest.mutable_schedule()->set_lr(rate);
+  manifest.set_loss(progress.loss);
+  if (progress.valid_nll) manifest.set_valid_nll(*progress.valid_nll);
+  *manifest.mutable_guard() = progress.guard;
+  *manifest.mutable_log_window() = progress.log_window;
+  return manifest;
 }
 
 std::string find_resume_point(const std::string& run_dir, const std::string& resume,
@@ -266,6 +136,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
   const configs::Manifest& manifest = saved->manifest();
   step.optimizer().set_steps(manifest.step());
   step.parameters_loaded(manifest.step());
+  step.guard().restore(manifest.guard());
   Progress progress;
   progress.run_id = manifest.run_id();
   progress.step = manifest.step();
@@ -278,6 +149,9 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
     progress.data.drawn.push_back(source.drawn());
     progress.data.drawn_before_weights.push_back(source.drawn_before_weights());
   }
+  progress.loss = manifest.loss();
+  progress.guard = manifest.guard();
+  progress.log_window = manifest.log_window();
   return progress;
 }
 

@@ -3,46 +3,38 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "configs/manifest.pb.h"
 #include "configs/run.pb.h"
 #include "data/batch_source.h"
 #include "parallel/communicator.h"
-#include "parallel/grid.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
 
-// How far a run has come.
+// How far a run has come: with the tensors, all that a checkpoint holds.
 struct Progress {
   std::string run_id;  // made once for a run, kept when it is resumed
   int64_t step = 0;    // optimizer steps done
   int64_t tokens = 0;  // trained on, over all ranks
   data::DataPosition data;
-  int saved_dp = 1, saved_tp = 1;  // the grid that wrote the checkpoint
-};
-
-struct SaveRequest {
-  std::string checkpoints;              // the run's checkpoints/ folder
-  std::string lease;                    // of rank 0's RunLock, the same on every rank
-  std::function<void()> before_commit;  // rank 0: throws where the run folder is no longer ours
-  const configs::RunConfig* config = nullptr;  // resolved
-  std::string tokenizer_json;
-  double loss = 0;  // of the last step
+  int saved_dp = 1, saved_tp = 1;   // the grid that wrote the checkpoint
+  double loss = 0;                  // of the last steps, nats a token
+  std::optional<double> valid_nll;  // where this step was evaluated
+  configs::Manifest::Guard guard;
+  configs::Manifest::LogWindow log_window;
 };
 
 // A new run's id, the same on every rank. All ranks call.
 std::string new_run_id(parallel::Communicator& group);
 
-// Writes checkpoints/step-N, N = progress.step, from all ranks of `world`: each cut tensor from one
-// copy of the model, tensors that ranks hold alike shared out among them; then prunes by
-// checkpoint.keep and keep_every. All ranks call. A checkpoint of
-// that step that is there already is left as it is. Throws IoError; then no folder of that name
-// exists.
-void save_run(const SaveRequest& request, const Progress& progress, TrainingStep& step,
-              const parallel::Grid& grid, parallel::Communicator& world);
+// What a checkpoint's manifest says of the run; the writer adds what it knows of files and tensors.
+// `rate`: the learning rate of the last step.
+configs::Manifest to_manifest(const Progress& progress, const configs::RunConfig& config,
+                              const std::string& tokenizer_digest, double rate);
 
 // The checkpoint folder that --resume means: "latest", "latest-valid", "auto" ("" where there is
 // none), or a step's number. Throws CheckpointError. Rank 0 looks, all ranks call and get its

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <mutex>
 
 #include "configs/errors.h"
 
@@ -11,19 +13,31 @@ namespace dagpam::trainer {
 
 namespace {
 
-constexpr std::array<int, 3> kSignals{SIGTERM, SIGINT, SIGUSR1};
+constexpr std::array<int, 4> kSignals{SIGTERM, SIGINT, SIGUSR1, SIGPIPE};
 std::array<struct sigaction, kSignals.size()> previous;
 volatile std::sig_atomic_t pending = 0;
+std::mutex mutex;
+int living = 0;  // objects; the ranks of a test are threads of one process
 
 // Calls only what may be called in a signal handler.
 void on_signal(int number) {
-  if (pending != 0) _exit(static_cast<int>(ExitCode::kInterrupted));
+  if (number == SIGPIPE) return;
+  if (pending != 0) {
+    static const char kWords[] =
+        "dagpam: a second signal: ending at once, nothing more is saved; "
+        "go on with --resume latest\n";
+    const int error = errno;
+    if (::write(STDERR_FILENO, kWords, sizeof kWords - 1) < 0) errno = error;
+    _exit(static_cast<int>(ExitCode::kInterrupted));
+  }
   pending = number;
 }
 
 }  // namespace
 
 StopSignal::StopSignal() {
+  const std::lock_guard lock(mutex);
+  if (living++ > 0) return;
   pending = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
@@ -32,6 +46,8 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() {
+  const std::lock_guard lock(mutex);
+  if (--living > 0) return;
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous[i], nullptr);
 }
 

@@ -4,7 +4,8 @@
 namespace dagpam::trainer {
 
 // While one lives, the first of the three signals is only remembered; a second one ends the process
-// at once (exit code 8, nothing saved). One at a time.
+// at once and says so (exit code 8, nothing saved). A reader of our output that has gone away
+// (SIGPIPE) is no reason to end. Several share what they hear.
 class StopSignal {
  public:
   StopSignal();

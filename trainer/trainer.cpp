@@ -12,45 +12,36 @@
 #include "configs/run_config.h"
 #include "data/batch_source.h"
 #include "data/indexed_dataset.h"
+#include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
+#include "trainer/bad_step_policy.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/evaluation/evaluator.h"
+#include "trainer/hang_guard.h"
 #include "trainer/profiler.h"
+#include "trainer/replica_check.h"
+#include "trainer/run_control.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
+#include "trainer/run_reporter.h"
+#include "trainer/run_saver.h"
 #include "trainer/run_state.h"
-#include "trainer/stop_signal.h"
-#include "trainer/telemetry/console.h"
+#include "trainer/start_record.h"
 #include "trainer/telemetry/log.h"
-#include "trainer/telemetry/metrics.h"
+#include "trainer/telemetry/phase.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // Of the batch system, for the run folder's lock.
 std::string job_id() {
   const char* id = std::getenv("SLURM_JOB_ID");
   return id ? id : "";
 }
-
-// What has gathered since the last line of metrics. Time spent in evaluation and saving is left
-// out.
-struct LogWindow {
-  Clock::time_point start = Clock::now();
-  double away = 0;                                // seconds
-  at::Tensor loss = at::zeros({1}, at::kDouble);  // this rank's share, sum over steps
-  int64_t steps = 0;
-};
 
 class Run {
  public:
@@ -61,52 +52,65 @@ class Run {
         plan_(plan_run(request.config, world.size())) {}
 
   void execute() {
-    open_folder();
-    start_state();
-    describe_start();
-    loop();
+    try {
+      run();
+    } catch (const parallel::CommError&) {
+      if (hang_guard_) log_error("what every rank did last:\n" + hang_guard_->last_words());
+      throw;
+    }
   }
 
  private:
+  void run() {
+    open_folder();
+    start_state();
+    reporter_->describe_run(request_.run_dir);
+    if (!request_.backend.empty()) log_info("backend    " + request_.backend);
+    if (plan_.copies > 1) {
+      log_info(std::string("overlap    gradients are reduced ") +
+               (step_->overlaps() ? "while backward runs" : "after backward"));
+    }
+    loop();
+    finish_run();
+  }
+
   bool first() const { return world_.rank() == 0; }
+  bool due(int64_t interval) const { return interval > 0 && progress_.step % interval == 0; }
 
   void open_folder();
   void start_state();
-  void describe_start() const;
+  Progress load(const std::string& from);
   void loop();
-  bool stop_wanted();
-  void finish_run();
-
-  void log_step();
-  void check_finite() const;
+  void take_step();
+  bool look_for_bad_steps();
+  void roll_back();
   void evaluate_split(const std::string& prefix, const std::string& split);
   void save();
+  void finish_run();
 
   const TrainRequest& request_;
   parallel::Communicator& world_;
   RunFolder folder_;
   RunPlan plan_;
+  std::unique_ptr<HangGuard> hang_guard_;
   std::optional<parallel::Grid> grid_;
   std::unique_ptr<checkpoint::RunLock> lock_;  // rank 0
   std::string lease_;                          // rank 0's, on every rank
+  std::optional<StartRecord> start_record_;    // rank 0
+  std::unique_ptr<RunControl> control_;
   std::unique_ptr<TrainingStep> step_;
+  std::unique_ptr<BadStepPolicy> bad_steps_;
   std::unique_ptr<data::BatchSource> batches_;
-  std::unique_ptr<MetricsWriter> metrics_;
-  std::unique_ptr<StopSignal> signal_ = std::make_unique<StopSignal>();
+  std::unique_ptr<RunReporter> reporter_;
+  std::unique_ptr<RunSaver> saver_;  // after what its threads use
   Progress progress_;
-  LogWindow window_;
-  Clock::time_point started_ = Clock::now();
-  double last_loss_ = 0;
-  std::string stop_reason_;
-  bool interrupted_ = false;
-  int64_t saved_step_ = -1, evaluated_step_ = -1;
+  int64_t saved_step_ = -1;  // that a save has begun of, or that was loaded
 };
 
 // Everything that can refuse the run comes before the first change on disk.
 void Run::open_folder() {
   parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config),
                                       "give every rank the same --config files and overrides");
-  grid_ = parallel::make_grid(world_, plan_.ranks / plan_.copies);
   // Rank 0 looks and tells, so that all ranks refuse together.
   at::Tensor holds = at::zeros({1}, at::kLong);
   if (first() && folder_.holds_a_run()) holds.fill_(1);
@@ -124,6 +128,20 @@ void Run::open_folder() {
     lease_ = lock_->lease();
   }
   lease_ = world_.all_gather_bytes(lease_).front();
+  // mpirun ends the other ranks when one ends with an error.
+  hang_guard_ =
+      std::make_unique<HangGuard>(plan_.config.watchdog(), folder_.flight_recorder(), world_,
+                                  [] { std::_Exit(static_cast<int>(ExitCode::kHang)); });
+  grid_ = parallel::make_grid(hang_guard_->world(), plan_.ranks / plan_.copies);
+  control_ = std::make_unique<RunControl>(
+      RunLimits{request_.run_dir, request_.max_minutes, request_.stop_after}, world_);
+}
+
+Progress Run::load(const std::string& from) {
+  std::vector<std::string> allowed = request_.allow_change;
+  // A schedule that follows the length of the run may go on following it.
+  if (!request_.config.schedule().has_decay_steps()) allowed.push_back("schedule.decay_steps");
+  return load_run(from, plan_.config, allowed, *step_);
 }
 
 void Run::start_state() {
@@ -131,10 +149,7 @@ void Run::start_state() {
       request_.resume.empty() ? "" : find_resume_point(request_.run_dir, request_.resume, world_);
   step_ = std::make_unique<TrainingStep>(plan_.config, *grid_);
   if (!from.empty()) {
-    std::vector<std::string> allowed = request_.allow_change;
-    // A schedule that follows the length of the run may go on following it.
-    if (!request_.config.schedule().has_decay_steps()) allowed.push_back("schedule.decay_steps");
-    progress_ = load_run(from, plan_.config, allowed, *step_);
+    progress_ = load(from);
     saved_step_ = progress_.step;
     log_info("resuming from " + from + " (step " + std::to_string(progress_.step) +
              ", saved by dp " + std::to_string(progress_.saved_dp) + " x tp " +
@@ -146,131 +161,128 @@ void Run::start_state() {
   }
   batches_ = data::open_batches(plan_.config.data(), batch_options(plan_, grid_->dp->rank()),
                                 progress_.data);
+  if (first()) {
+    start_record_.emplace(request_.run_dir, progress_.step, reached_step(folder_.metrics()));
+  }
   // The log's file comes last: a resume that was refused has changed nothing.
   open_log(world_.rank(), world_.size(), folder_.log(world_.rank()));
-  if (first()) {
-    folder_.write_config(configs::print(plan_.config));
-    truncate_metrics(folder_.metrics(), progress_.step);
-    metrics_ = std::make_unique<MetricsWriter>(folder_.metrics());
-  }
+  if (first()) folder_.write_config(configs::print(plan_.config));
+  reporter_ = std::make_unique<RunReporter>(plan_, folder_, world_, *grid_);
+  reporter_->start_from(progress_);
+  bad_steps_ = std::make_unique<BadStepPolicy>(plan_.config.train().bad_step(), step_->guard());
+  SaveSettings settings;
+  settings.checkpoints = folder_.checkpoints();
+  settings.lease = lease_;
+  settings.before_commit = [this] {
+    lock_->check();
+    reporter_->flush();  // a checkpoint never runs ahead of the lines that lead to it
+  };
+  settings.config = plan_.config;
+  settings.tokenizer_json = plan_.data.tokenizer_json;
+  saver_ = std::make_unique<RunSaver>(std::move(settings), *step_, *grid_, world_);
 }
 
-void Run::describe_start() const {
-  const std::string text = describe(plan_);
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = text.find('\n', at);
-    log_info(text.substr(at, end - at));
-    at = end + 1;
-  }
-  if (plan_.copies > 1) {
-    log_info(std::string("overlap    gradients are reduced ") +
-             (step_->overlaps() ? "while backward runs" : "after backward"));
-  }
-  log_info("run folder " + request_.run_dir);
-}
-
-// True where any rank has a reason to stop after this step; all ranks get the same answer.
-bool Run::stop_wanted() {
-  const bool late = request_.max_minutes > 0 && seconds_since(started_) > 60 * request_.max_minutes;
-  at::Tensor agreed = at::zeros({2}, at::kLong);  // ranks that got a signal, ranks out of time
-  auto* ranks = agreed.data_ptr<int64_t>();
-  ranks[0] = signal_->received() != 0;
-  ranks[1] = late;
-  world_.all_reduce(agreed);
-  interrupted_ = ranks[0] > 0;
-  if (interrupted_) stop_reason_ = "a signal asked to stop";
-  if (ranks[1] > 0) stop_reason_ = "--max-minutes is over";
-  if (request_.stop_after > 0 && progress_.step >= request_.stop_after) {
-    stop_reason_ = "--stop-after " + std::to_string(request_.stop_after);
-  }
-  return !stop_reason_.empty();
+void Run::take_step() {
+  hang_guard_->enter(HangGuard::Section::kStep, progress_.step + 1);
+  const at::Tensor loss = step_->compute_gradients(
+      progress_.step, [&]() -> const data::Batch& { return batches_->next(); });
+  step_->update(progress_.step);
+  ++progress_.step;
+  progress_.tokens += plan_.tokens_per_step;
+  reporter_->add_step(loss, progress_.step);
 }
 
 void Run::loop() {
-  const auto& train = plan_.config.train();
-  const auto& every = plan_.config.checkpoint().every();
+  const auto& config = plan_.config;
+  const int64_t eval_every = config.train().eval_every();
   StepProfiler profiler(request_.profile_steps, folder_.profile(world_.rank()));
-  window_ = {};
-  while (progress_.step < plan_.steps) {
+  control_->poll_now(saver_.get());  // what came while all was being made ready
+  control_->stop_after(progress_.step);
+  // An evaluation that a stop cut short comes first.
+  if (progress_.step > 0 && due(eval_every)) evaluate_split(config.data().valid(), "valid");
+  while (!control_->stop() && progress_.step < plan_.steps) {
     profiler.begin_step();
-    const at::Tensor loss = step_->compute_gradients(
-        progress_.step, [&]() -> const data::Batch& { return batches_->next(); });
-    step_->update(progress_.step);
+    take_step();
     profiler.end_step();
-    ++progress_.step;
-    progress_.tokens += plan_.tokens_per_step;
-    window_.loss.add_(loss);
-    const bool stop = stop_wanted();
-    ++window_.steps;
-    if (first()) {
-      show_progress(
-          progress_line(progress_.step, plan_.steps,
-                        1e3 * seconds_since(started_) / static_cast<double>(progress_.step)));
+    control_->poll(saver_.get());
+    const bool last = progress_.step == plan_.steps;
+    const bool log = due(config.log().every()) || last;
+    const bool save_due = due(config.checkpoint().every()) && !last;
+    // Where a look waits for a device, only when the loop waits for it anyway.
+    if ((step_->guard().on_host() || log || save_due) && look_for_bad_steps()) continue;
+    if (due(config.watchdog().replicas_every()) && plan_.ranks > 1) {
+      check_replicas(step_->model().parameters().all(), grid_->topology, hang_guard_->world(),
+                     progress_.step);
     }
-    const auto due = [&](int64_t interval) {
-      return interval > 0 && progress_.step % interval == 0;
-    };
-    if (due(plan_.config.log().every()) || stop || progress_.step == plan_.steps) log_step();
-    const Clock::time_point away = Clock::now();
-    if (due(train.eval_every())) evaluate_split(plan_.config.data().valid(), "valid");
-    if (due(every) || stop) save();
-    window_.away += seconds_since(away);
-    if (stop) break;
+    if (!last) control_->stop_after(progress_.step);
+    if (log) reporter_->log(progress_, *step_);
+    const auto away = std::chrono::steady_clock::now();
+    if (due(eval_every)) evaluate_split(config.data().valid(), "valid");
+    if (control_->take_save_wish() || save_due) save();
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - away;
+    reporter_->exclude(spent.count());
   }
-  finish_run();
 }
 
 void Run::finish_run() {
-  if (stop_reason_.empty()) {
-    if (evaluated_step_ != progress_.step) evaluate_split(plan_.config.data().valid(), "valid");
+  const bool last = progress_.step == plan_.steps;
+  if (!control_->stop() && last) {
+    evaluate_split(plan_.config.data().valid(), "valid");
     evaluate_split(plan_.config.data().test(), "test");
-    save();
   }
-  if (metrics_) metrics_->flush();
+  if (!last) reporter_->log_unfinished(progress_, *step_);
+  save();
+  hang_guard_->enter(HangGuard::Section::kCheckpoint, progress_.step);
+  saver_->finish();
+  control_->settle();
+  if (first()) reporter_->flush();
   const std::string where = "step " + std::to_string(progress_.step) + " of " +
                             std::to_string(plan_.steps) + ", saved in " + folder_.checkpoints();
-  if (interrupted_) {
+  if (start_record_) start_record_->ended_cleanly();
+  if (control_->interrupted()) {
     throw Interrupted("stopped by a signal at " + where + ": go on with --resume latest");
   }
-  log_info(stop_reason_.empty() ? "done: " + where : "stopped (" + stop_reason_ + ") at " + where);
+  log_info(control_->stop() ? "stopped (" + control_->reason() + ") at " + where
+                            : "done: " + where);
   flush_log();
   world_.barrier();
   lock_.reset();
 }
 
-void Run::check_finite() const {
-  const auto skipped = static_cast<int64_t>(step_->skipped().item<float>());
-  if (skipped == 0) return;
-  throw NonFiniteError("step " + std::to_string(progress_.step) +
-                       ": loss or gradient not finite in " + std::to_string(skipped) +
-                       " of the steps since the last log line: those updates were left out and "
-                       "nothing was saved; lower optimizer.lr, "
-                       "or look at the data; the last checkpoint is good");
+// True where the run went back to a checkpoint. All ranks look at the same steps.
+bool Run::look_for_bad_steps() {
+  try {
+    if (bad_steps_->look() == BadStepPolicy::Verdict::kGoOn) return false;
+  } catch (const NonFiniteError&) {
+    saver_->finish();  // the state that it saves was good
+    throw;
+  }
+  roll_back();
+  return true;
 }
 
-void Run::log_step() {
-  check_finite();
-  grid_->dp->all_reduce(window_.loss);
-  last_loss_ = window_.loss.item<double>() / static_cast<double>(window_.steps);
-  const LogWindow window = std::exchange(window_, {});
-  if (!first()) return;
-  const double seconds = seconds_since(window.start) - window.away;
-  const auto steps = static_cast<double>(window.steps);
-  StepMetrics metrics;
-  metrics.step = progress_.step;
-  metrics.tokens = progress_.tokens;
-  metrics.loss = last_loss_;
-  metrics.lr = step_->rate(progress_.step - 1);
-  metrics.grad_norm = step_->gradient_norm().item<double>();
-  metrics.tokens_per_s = steps * static_cast<double>(plan_.tokens_per_step) / seconds;
-  metrics.step_ms = 1e3 * seconds / steps;
-  metrics.memory_gib = peak_memory_gib();
-  metrics_->add(metrics);
-  log_info(step_line(metrics, plan_.steps));
+// The model goes back to its newest checkpoint, and the data goes on: what lay between is not used
+// again.
+void Run::roll_back() {
+  saver_->finish();
+  const data::DataPosition after = batches_->position();
+  const std::string from = find_resume_point(request_.run_dir, "auto", world_);
+  if (from.empty()) bad_steps_->fail_without_checkpoint();
+  const int64_t here = progress_.step;
+  progress_ = load(from);
+  log_info("going back from step " + std::to_string(here) + " to " + from + "; the samples " +
+           std::to_string(progress_.data.next_sample) + " to " + std::to_string(after.next_sample) +
+           " are not used again");
+  progress_.data = after;
+  saved_step_ = progress_.step;
+  step_->guard().count_rollback();
+  reporter_->start_from(progress_);
 }
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {
-  if (prefix.empty()) return;
+  if (prefix.empty() || control_->stop() || reporter_->evaluated(split)) return;
+  const Phase phase("eval");
+  hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
   const auto dataset = data::open_dataset(data::split_path(prefix, split));
   EvaluationOptions options;
   options.context = options.stride = plan_.config.model().context();
@@ -279,30 +291,23 @@ void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   options.reset_positions = plan_.config.data().reset_positions();
   options.reset_attention = plan_.config.data().reset_attention();
   options.progress = first();
+  options.give_up = [this] { return control_->poll(saver_.get()); };
   const Evaluation result = evaluate(step_->model(), *dataset, options, *grid_->dp);
-  if (split == "valid") evaluated_step_ = progress_.step;
-  if (!first()) return;
-  metrics_->add(EvaluationMetrics{progress_.step, split, result.nll, result.perplexity()});
-  log_info("step " + std::to_string(progress_.step) + " | " + split + " nll " +
-           std::to_string(result.nll) + " | perplexity " + format_count(result.perplexity()) +
-           " | " + format_count(static_cast<double>(result.tokens)) + " tokens");
+  if (result.given_up) return log_info("the evaluation is left: it will be done on resume");
+  reporter_->add_evaluation(progress_.step, split, result);
 }
 
 void Run::save() {
-  if (saved_step_ == progress_.step) return;
-  check_finite();
+  if (look_for_bad_steps() || saved_step_ == progress_.step) return;
+  const Phase phase("save");
+  hang_guard_->enter(HangGuard::Section::kCheckpoint, progress_.step);
   progress_.data = batches_->position();
-  SaveRequest request;
-  request.checkpoints = folder_.checkpoints();
-  request.lease = lease_;
-  request.before_commit = [this] { lock_->check(); };
-  request.config = &plan_.config;
-  request.tokenizer_json = plan_.data.tokenizer_json;
-  request.loss = last_loss_;
-  save_run(request, progress_, *step_, *grid_, world_);
+  progress_.log_window = reporter_->window();
+  progress_.loss = reporter_->mean_loss(progress_.log_window);
+  progress_.valid_nll = reporter_->valid_nll();
+  progress_.guard = step_->guard().save();
+  saver_->begin(progress_);
   saved_step_ = progress_.step;
-  if (metrics_) metrics_->flush();
-  log_info("saved step " + std::to_string(progress_.step));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct TrainRequest {
   int64_t stop_after = 0;                 // save and end after this step; 0: run to the end
   double max_minutes = 0;                 // save and end after this time; 0: no limit
   int64_t profile_steps = 0;              // steps traced, from the third of this start on
+  std::string backend;  // what the ranks compute on and talk over, and why: for the header
 };
 
 // Trains until the run's last step, --stop-after, --max-minutes, or a signal. All ranks of `world`

@@ -6,16 +6,17 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/mul.h>
-#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <utility>
 
 #include "parallel/gradient_buckets.h"
 #include "parallel/random.h"
 #include "parallel/sharded_gradients.h"
+#include "trainer/telemetry/phase.h"
 
 namespace dagpam::trainer {
 
@@ -47,16 +48,25 @@ void initialise_masters(const std::vector<parallel::ParameterSlice>& slices, uin
   }
 }
 
+// The pinned copy is the allocator's again when the device has read it.
+at::Tensor placed(const at::Tensor& t, at::Device device) {
+  if (!t.defined() || device.is_cpu()) return t;
+  return (device.is_cuda() ? t.pin_memory() : t).to(device, /*non_blocking=*/true);
+}
+
 }  // namespace
 
-std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch) {
+std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch, at::Device device) {
   const std::vector<int64_t> shape{batch.rows, batch.context};
+  const auto tensor = [&](const auto& values, const std::vector<int64_t>& sizes) {
+    return placed(view_of(values, sizes), device);
+  };
   ForwardInput input;
-  input.tokens = view_of(batch.inputs, shape);        // [B, T]
-  input.positions = view_of(batch.positions, shape);  // [B, T] or undefined
-  input.key_begin = view_of(batch.key_begin, shape);  // [B, T] or undefined
-  input.samples = view_of(batch.samples, {batch.rows});
-  return {std::move(input), view_of(batch.targets, shape)};
+  input.tokens = tensor(batch.inputs, shape);        // [B, T]
+  input.positions = tensor(batch.positions, shape);  // [B, T] or undefined
+  input.key_begin = tensor(batch.key_begin, shape);  // [B, T] or undefined
+  input.samples = tensor(batch.samples, {batch.rows});
+  return {std::move(input), tensor(batch.targets, shape)};
 }
 
 TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid)
@@ -67,10 +77,12 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
       schedule_(config.schedule(), config.optimizer().lr()),
       micro_batches_(config.train().global_batch() /
                      (grid.dp->size() * config.train().micro_batch())),
+      tensor_ranks_(grid.tp->size()),
+      device_(grid.dp->device()),
       overlap_(config.parallel().has_overlap() ? config.parallel().overlap() : grid.dp->overlaps()),
-      norm_(at::zeros({}, at::kFloat)),
-      skipped_(at::zeros({}, at::kFloat)),
-      one_(at::ones({}, at::kFloat)) {
+      guard_(config.train().bad_step(), *grid.dp),
+      norm_(at::zeros({}, at::TensorOptions(at::kFloat).device(device_))),
+      one_(at::ones_like(norm_)) {
   // Refuses operators that have no repeatable form; what an operator leaves unwritten is not its
   // concern.
   at::globalContext().setDeterministicAlgorithms(config.train().deterministic(),
@@ -78,6 +90,7 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   const auto& parameters = model_->parameters();
   parameters.initialise(config.train().seed());
+  model_->move_to(device_);
   const auto bytes = static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib);
   if (config.parallel().zero() == 1) {
     gradients_ = std::make_unique<parallel::ShardedGradients>(parameters.all(), *grid.dp, *grid.tp,
@@ -96,30 +109,45 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   const double global_tokens =
       static_cast<double>(config_.train().global_batch() * config_.model().context());
   const double smoothing = config_.train().label_smoothing();
-  at::Tensor loss = at::zeros({}, at::kFloat);
+  at::Tensor loss = at::zeros_like(norm_);
   gradients_->begin_step();
   for (int64_t i = 0; i < micro_batches_; ++i) {
-    auto [input, targets] = to_tensors(next());
+    const data::Batch& batch = [&]() -> const data::Batch& {
+      const Phase phase("data");
+      return next();
+    }();
+    auto [input, targets] = to_tensors(batch, device_);
     input.dropout = &dropout;
     input.recompute = config_.train().recompute();
-    const at::Tensor part =
-        at::mul(model_->losses(input, targets, 0, smoothing).sum(), 1 / global_tokens);
-    if (i + 1 == micro_batches_) gradients_->reduce_from_now_on();
-    part.backward();
+    const at::Tensor part = [&] {
+      const Phase phase("forward");
+      return at::mul(model_->losses(input, targets, 0, smoothing).sum(), 1 / global_tokens);
+    }();
+    const Phase phase("backward");
     loss.add_(part.detach());
+    if (i + 1 < micro_batches_) {
+      part.backward();
+      continue;
+    }
+    // 1, or not a number where a loss of this rank is not finite: then no gradient is, on any rank.
+    const at::Tensor seed = at::mul(loss, 0).add_(1);
+    gradients_->reduce_from_now_on();
+    part.backward(seed);
   }
+  const Phase phase("reduce");
   gradients_->finish_step();
   norm_ = gradients_->norm();
+  loss_ = loss;
   return loss;
 }
 
 void TrainingStep::update(int64_t step) {
+  const Phase phase("update");
   const double clip = config_.optimizer().clip_norm();
-  const at::Tensor found_inf = at::isfinite(norm_).logical_not().to(at::kFloat);
+  const at::Tensor found_inf = guard_.judge(step, loss_, norm_);
   const at::Tensor divisor = clip > 0 ? at::clamp_min(at::div(norm_, clip), 1) : one_;
   optimizer_->step(schedule_.rate(step), divisor, found_inf);
   gradients_->finish_update(rounding_after(step));
-  skipped_.add_(found_inf);
 }
 
 parallel::Rounding TrainingStep::rounding_after(int64_t step) const {

@@ -17,13 +17,15 @@
 #include "trainer/model/transformer_lm.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/step_guard.h"
 
 namespace dagpam::trainer {
 
 class TrainingStep {
  public:
   // `config` is resolved (run_plan.h). The grid must outlive this; all its ranks make one together
-  // and call together. Parameters are initialised from train.seed.
+  // and call together. Parameters are initialised from train.seed, by the CPU, and live with all
+  // else on the grid's device. Nothing here waits for the device.
   TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid);
 
   // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
@@ -33,7 +35,7 @@ class TrainingStep {
   at::Tensor compute_gradients(int64_t step, const std::function<const data::Batch&()>& next);
 
   // Clips and updates. Leaves parameters (of BF16 their masters) and the optimizer's state
-  // unchanged where the norm is not finite, and counts that.
+  // unchanged where the step is bad (step_guard.h), and counts that.
   void update(int64_t step);
 
   // After parameters (of BF16 their masters: gradients().slices()) were read from elsewhere, as
@@ -54,7 +56,8 @@ class TrainingStep {
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
-  const at::Tensor& skipped() const { return skipped_; }  // steps without an update so far, scalar
+  int tensor_ranks() const { return tensor_ranks_; }         // that share one copy of the model
+  StepGuard& guard() { return guard_; }
   int64_t micro_batches() const { return micro_batches_; }  // a rank and step
 
  private:
@@ -66,12 +69,17 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
   int64_t micro_batches_;
+  int tensor_ranks_;
+  at::Device device_;
   bool overlap_;
-  at::Tensor norm_, skipped_, one_;
+  StepGuard guard_;
+  at::Tensor loss_, norm_, one_;
 };
 
-// Views of a batch as the model takes it; they stay good as long as the batch. The second is the
-// targets.
-std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch);
+// A batch as the model takes it, on `device`. The second is the targets. On the CPU they are views
+// and stay good as long as the batch; to a GPU they are copied from pinned memory, without a host
+// wait, and the batch may change at once.
+std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch,
+                                               at::Device device = at::kCPU);
 
 }  // namespace dagpam::trainer

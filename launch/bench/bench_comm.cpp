@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "configs/errors.h"
+#include "parallel/devices.h"
 
 namespace dagpam::launch {
 
@@ -27,6 +28,10 @@ at::Tensor pattern(int64_t first, int64_t count) {
   return at::arange(first, first + count, at::kLong).remainder(7).add(1).to(at::kFloat);
 }
 
+at::Tensor zeros(int64_t elements, const parallel::Communicator& world) {
+  return at::zeros({elements}, at::TensorOptions(at::kFloat).device(world.device()));
+}
+
 // One collective at one size: tensors, the call, and what they must hold after it.
 struct Case {
   int64_t count = 0;     // nccl-tests' column
@@ -37,7 +42,7 @@ struct Case {
 
 Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
   const int64_t ranks = world.size(), rank = world.rank();
-  auto t = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  auto t = std::make_shared<at::Tensor>(zeros(elements, world));
   Case c;
   c.count = elements;
   c.bus_share = 2.0 * static_cast<double>(ranks - 1) / static_cast<double>(ranks);
@@ -50,8 +55,8 @@ Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
 
 Case all_gather_case(int64_t elements, parallel::Communicator& world) {
   const int64_t ranks = world.size(), part = elements / ranks;
-  auto out = std::make_shared<at::Tensor>(at::zeros({part * ranks}, at::kFloat));
-  auto in = std::make_shared<at::Tensor>(at::zeros({part}, at::kFloat));
+  auto out = std::make_shared<at::Tensor>(zeros(part * ranks, world));
+  auto in = std::make_shared<at::Tensor>(zeros(part, world));
   Case c;
   c.count = part;
   c.bus_share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
@@ -64,8 +69,8 @@ Case all_gather_case(int64_t elements, parallel::Communicator& world) {
 
 Case reduce_scatter_case(int64_t elements, parallel::Communicator& world) {
   const int64_t ranks = world.size(), rank = world.rank(), part = elements / ranks;
-  auto in = std::make_shared<at::Tensor>(at::zeros({part * ranks}, at::kFloat));
-  auto out = std::make_shared<at::Tensor>(at::zeros({part}, at::kFloat));
+  auto in = std::make_shared<at::Tensor>(zeros(part * ranks, world));
+  auto out = std::make_shared<at::Tensor>(zeros(part, world));
   Case c;
   c.count = part;
   c.bus_share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
@@ -77,7 +82,7 @@ Case reduce_scatter_case(int64_t elements, parallel::Communicator& world) {
 }
 
 Case broadcast_case(int64_t elements, parallel::Communicator& world) {
-  auto t = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  auto t = std::make_shared<at::Tensor>(zeros(elements, world));
   Case c;
   c.count = elements;
   c.fill = [=, rank = world.rank()] { t->copy_(pattern(rank == 0 ? 0 : 3, elements)); };
@@ -90,8 +95,8 @@ Case broadcast_case(int64_t elements, parallel::Communicator& world) {
 // Each rank sends to the next and receives from the one before; even ranks send first.
 Case sendrecv_case(int64_t elements, parallel::Communicator& world) {
   const int ranks = world.size(), rank = world.rank();
-  auto out = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
-  auto in = std::make_shared<at::Tensor>(at::zeros({elements}, at::kFloat));
+  auto out = std::make_shared<at::Tensor>(zeros(elements, world));
+  auto in = std::make_shared<at::Tensor>(zeros(elements, world));
   const int next = (rank + 1) % ranks, before = (rank + ranks - 1) % ranks;
   // In a ring of odd length the last rank, even as it is, receives first.
   const bool sends_first = rank % 2 == 0 && !(rank == ranks - 1 && ranks % 2 == 1);
@@ -122,7 +127,7 @@ constexpr Op kOps[] = {{"all_reduce", all_reduce_case},
 int64_t count_wrong(const Case& c, parallel::Communicator& world) {
   c.fill();
   c.call();
-  at::Tensor wrong = c.result().ne(c.expected()).sum().reshape({1});
+  at::Tensor wrong = c.result().cpu().ne(c.expected()).sum().reshape({1});
   world.all_reduce(wrong);
   return wrong.item<int64_t>();
 }
@@ -130,9 +135,11 @@ int64_t count_wrong(const Case& c, parallel::Communicator& world) {
 // Seconds a call, of the slowest rank.
 double time_calls(const Case& c, const CommBenchOptions& options, parallel::Communicator& world) {
   for (int64_t i = 0; i < options.warmup; ++i) c.call();
+  parallel::wait_for_device(world.device());
   world.barrier();
   const auto start = Clock::now();
   for (int64_t i = 0; i < options.iterations; ++i) c.call();
+  parallel::wait_for_device(world.device());
   const std::chrono::duration<double> took = Clock::now() - start;
   at::Tensor slowest = at::zeros({1}, at::kDouble);
   slowest.fill_(took.count() / static_cast<double>(options.iterations));
@@ -146,12 +153,18 @@ void print_line(const Op& op, const Case& c, int64_t bytes, double seconds, int6
   const char* redop = op.make == all_reduce_case || op.make == reduce_scatter_case ? "sum" : "none";
   if (options.json) {
     const nlohmann::ordered_json row{
-        {"name", "comm"},         {"shape", std::string(op.name) + " " + std::to_string(bytes)},
-        {"device", "cpu"},        {"ranks", world.size()},
-        {"kernel", world.name()}, {"ours_ms", seconds * 1e3},
-        {"algbw_gbs", algbw},     {"busbw_gbs", algbw * c.bus_share},
-        {"wrong", wrong},         {"peer", nullptr},
-        {"peer_ms", nullptr},     {"ratio", nullptr}};
+        {"name", "comm"},
+        {"shape", std::string(op.name) + " " + std::to_string(bytes)},
+        {"device", world.device().is_cpu() ? "cpu" : parallel::device_name(world.device())},
+        {"ranks", world.size()},
+        {"kernel", world.name()},
+        {"ours_ms", seconds * 1e3},
+        {"algbw_gbs", algbw},
+        {"busbw_gbs", algbw * c.bus_share},
+        {"wrong", wrong},
+        {"peer", nullptr},
+        {"peer_ms", nullptr},
+        {"ratio", nullptr}};
     std::printf("%s\n", row.dump().c_str());
   } else {
     std::printf("%-14s %12lld %12lld %6s %6s %12.2f %8.3f %8.3f %7lld\n", op.name,

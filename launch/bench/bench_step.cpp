@@ -8,6 +8,7 @@
 #include "data/batch_source.h"
 #include "launch/bench/peer.h"
 #include "launch/bench/row.h"
+#include "parallel/devices.h"
 #include "trainer/run_plan.h"
 #include "trainer/telemetry/console.h"
 #include "trainer/training_step.h"
@@ -33,6 +34,7 @@ class Stepper {
       const auto start = Clock::now();
       step_.compute_gradients(done_, [&]() -> const data::Batch& { return batches_->next(); });
       step_.update(done_++);
+      parallel::wait_for_device(grid_.dp->device());
       times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
     return median(times);
@@ -87,7 +89,10 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   row.spread = spread(ours);
   row.per_second = static_cast<double>(plan.tokens_per_step) / row.ours_ms * 1e3;
   row.unit = "tokens";
-  row.memory_mib = 1024 * trainer::peak_memory_gib();
+  const bool on_cpu = world.device().is_cpu();
+  row.device = on_cpu ? "cpu" : parallel::device_name(world.device());
+  row.memory_mib = on_cpu ? 1024 * trainer::peak_memory_gib()
+                          : parallel::peak_device_bytes(world.device()) / (1024.0 * 1024.0);
   if (other) {
     for (const std::string& one : options.against) row.peer += (row.peer.empty() ? "" : " ") + one;
     row.peer_ms = median(theirs);

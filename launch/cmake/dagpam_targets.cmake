@@ -7,6 +7,22 @@ function(dagpam_library name)
   target_link_libraries(dagpam_${name} PUBLIC ${arg_PUBLIC} PRIVATE dagpam::warnings ${arg_PRIVATE})
 endfunction()
 
+# Builds the tests that need no LibTorch: they compile in a few minutes under a sanitizer, and run in one.
+# ctest -L torch-free runs them.
+add_custom_target(torch_free_tests)
+set(dagpam_torch_free dagpam::configs dagpam::data dagpam::checkpoint dagpam::telemetry)
+
+# Marks a target and its test as free of LibTorch where the libraries are.
+function(dagpam_mark_torch_free target test)
+  set(own ${ARGN})
+  list(FILTER own INCLUDE REGEX "^dagpam::")
+  list(REMOVE_ITEM own ${dagpam_torch_free})
+  if(NOT own)
+    add_dependencies(torch_free_tests ${target})
+    set_property(TEST ${test} APPEND PROPERTY LABELS torch-free)
+  endif()
+endfunction()
+
 # dagpam_test(folder/name LIBS... [LABELS ...]): tests/folder/name_test.cpp, one CTest entry per test case.
 function(dagpam_test path)
   cmake_parse_arguments(arg "" "TIMEOUT" "LIBS;LABELS" ${ARGN})
@@ -23,6 +39,7 @@ function(dagpam_test path)
   add_test(NAME ${path} COMMAND ${target})
   set_tests_properties(${path} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}
     ENVIRONMENT "OMP_NUM_THREADS=1" SKIP_REGULAR_EXPRESSION "SKIPPED WHOLE")
+  dagpam_mark_torch_free(${target} ${path} ${arg_LIBS})
 endfunction()
 
 # dagpam_mpi_test(folder/name NP 2 4 LIBS...): the same binary under mpirun, one CTest entry a size.

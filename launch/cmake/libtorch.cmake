@@ -5,7 +5,8 @@
 # google/protobuf headers of other versions than the system's: a folder of symbolic links to the system's,
 # searched first, keeps spdlog and the generated .pb.h files working in files that include LibTorch.
 #
-# Gives: dagpam::torch
+# Gives: dagpam::torch; with DAGPAM_CUDA also dagpam::nccl, the copy of NCCL that LibTorch itself loads: a process
+# with two copies would have two of everything that ranks meet in.
 set(DAGPAM_LIBTORCH "" CACHE PATH "The wheel's torch/ folder (default: the one launch/setup put in .deps)")
 if(NOT DAGPAM_LIBTORCH)
   file(GLOB dagpam_wheels ${PROJECT_SOURCE_DIR}/.deps/libtorch/lib/python3*/site-packages/torch)
@@ -46,4 +47,16 @@ if(DAGPAM_CUDA)
     -Wl,--no-as-needed torch torch_cuda -Wl,--as-needed torch_cpu c10_cuda c10)
 else()
   target_link_libraries(dagpam_torch INTERFACE torch_cpu c10)
+endif()
+
+if(DAGPAM_CUDA)
+  set(dagpam_nccl_folder ${dagpam_site_packages}/nvidia/nccl)
+  if(NOT EXISTS ${dagpam_nccl_folder}/lib/libnccl.so.2)
+    message(FATAL_ERROR "NCCL not found in '${dagpam_nccl_folder}': run ./launch/setup, or configure the preset cpu")
+  endif()
+  add_library(dagpam_nccl SHARED IMPORTED)
+  add_library(dagpam::nccl ALIAS dagpam_nccl)
+  set_target_properties(dagpam_nccl PROPERTIES
+    IMPORTED_LOCATION ${dagpam_nccl_folder}/lib/libnccl.so.2
+    INTERFACE_INCLUDE_DIRECTORIES ${dagpam_nccl_folder}/include)
 endif()

@@ -105,6 +105,15 @@ class BadInputTest(unittest.TestCase):
         with self.subTest("before MPI is open"):
             self.refuse(2, ["model.heads"], *self.train("model.heads=5"), ranks=2)
 
+    def test_backend_without_gpus(self):
+        words = ["parallel.backend: NCCL needs a GPU for every rank", "rank 0", "choose MPI"]
+        hidden = {"CUDA_VISIBLE_DEVICES": ""}
+        for ranks in (1, 2):
+            with self.subTest(ranks=ranks):
+                self.refuse(2, words, *self.train("parallel.backend=NCCL"), ranks=ranks, environment=hidden)
+        self.refuse(2, words, "generate", "--checkpoint", self.folder / "run", "--prompt", "a", "--backend", "NCCL",
+                    environment=hidden)
+
     def test_config_files(self):
         bad = self.folder / "bad.textproto"
         for text, words in ((b"model { layrs: 3 }", ["bad.textproto:1", "layers"]),

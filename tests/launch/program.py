@@ -17,17 +17,31 @@ ENVIRONMENT = {
 }
 
 
-def command(*arguments, ranks=1, exported=()):
-    words = [BINARY, *map(str, arguments)]
+# Of metrics.jsonl: times and memory; all else repeats itself bit by bit.
+TIMES = ("tokens_per_s", "step_ms", "mfu", "memory_gib")
+
+
+def children(pid):
+    """The processes that `pid` has started, in order."""
+    return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def untimed(lines):
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def command(*arguments, ranks=1, exported=(), binary=BINARY):
+    words = [binary, *map(str, arguments)]
     exports = [word for name in exported for word in ("-x", name)]
     return words if ranks == 1 else [MPIRUN, "--oversubscribe", *exports, "-n", str(ranks), *words]
 
 
-def run(*arguments, ranks=1, timeout=300, environment=None, **options):
+def run(*arguments, ranks=1, timeout=300, environment=None, binary=BINARY, **options):
     """Runs the program to its end; the result has returncode, stdout and stderr as text."""
     environment = environment or {}
-    return subprocess.run(command(*arguments, ranks=ranks, exported=[f"{k}={v}" for k, v in environment.items()]),
-                          env=ENVIRONMENT, timeout=timeout, capture_output=True, text=True, **options)
+    words = command(*arguments, ranks=ranks, exported=[f"{k}={v}" for k, v in environment.items()], binary=binary)
+    return subprocess.run(words, env={**ENVIRONMENT, **environment}, timeout=timeout, capture_output=True, text=True,
+                          **options)
 
 
 def check(*arguments, **options):
@@ -50,12 +64,12 @@ def write_text(path, characters, seed):
     pathlib.Path(path).write_text("\n".join(lines)[:characters - 1] + "\n")
 
 
-def prepare(folder, characters=40_000):
+def prepare(folder, characters=40_000, valid_characters=4_000):
     """A character data set in `folder`; returns its prefix."""
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
     write_text(folder / "train.txt", characters, seed=1)
-    write_text(folder / "valid.txt", 4_000, seed=1)
+    write_text(folder / "valid.txt", valid_characters, seed=1)
     prefix = folder / "text"
     check("data", "prepare", "--train", folder / "train.txt", "--valid", folder / "valid.txt",
           "--tokenizer", "char", "--out", prefix)

@@ -19,11 +19,19 @@ namespace {
 constexpr std::array<int64_t, 4> kCounts = {0, 1, 7, 10000};
 constexpr std::array kTypes = {at::kFloat, at::kDouble, at::kLong, at::kInt, at::kByte};
 
+at::Device device = at::kCPU;
+
 // n elements factor * (i % period + 1) + offset: exact in float32, and small enough for uint8 that
 // no sum of up to 8 ranks overflows.
 at::Tensor ramp(int64_t n, int64_t factor, at::ScalarType type, int64_t offset = 0) {
   const int64_t period = type == at::kByte ? 5 : 97;
-  return at::arange(n, at::kLong).remainder(period).add(1).mul(factor).add(offset).to(type);
+  return at::arange(n, at::kLong)
+      .remainder(period)
+      .add(1)
+      .mul(factor)
+      .add(offset)
+      .to(type)
+      .to(device);
 }
 
 void expect_equal(const at::Tensor& actual, const at::Tensor& expected, const char* what,
@@ -34,6 +42,8 @@ void expect_equal(const at::Tensor& actual, const at::Tensor& expected, const ch
 }
 
 }  // namespace
+
+void on_device(at::Device where) { device = where; }
 
 void all_reduce(Communicator& group) {
   const int64_t size = group.size(), rank = group.rank();
@@ -50,7 +60,8 @@ void all_reduce(Communicator& group) {
       expect_equal(least, ramp(n, 1, type, 1), "min", group);
     }
   }
-  at::Tensor scalar = at::full({}, static_cast<double>(rank), at::kDouble);  // no dimensions
+  at::Tensor scalar =
+      at::full({}, static_cast<double>(rank), at::kDouble).to(device);  // no dimensions
   group.all_reduce(scalar);
   EXPECT_EQ(scalar.item<double>(), static_cast<double>(size * (size - 1) / 2));
 }
@@ -75,7 +86,7 @@ void all_gather(Communicator& group) {
   for (const at::ScalarType type : kTypes) {
     for (const int64_t n : kCounts) {
       const at::Tensor in = ramp(n * 3, 1, type, group.rank()).view({n, 3});
-      at::Tensor out = at::empty({group.size() * n, 3}, at::TensorOptions(type));
+      at::Tensor out = at::empty({group.size() * n, 3}, at::TensorOptions(type).device(device));
       group.all_gather(out, in);
       for (int64_t r = 0; r < group.size(); ++r) {
         expect_equal(out.narrow(0, r * n, n), ramp(n * 3, 1, type, r).view({n, 3}), "all_gather",
@@ -89,11 +100,11 @@ void reduce_scatter(Communicator& group) {
   const int64_t size = group.size(), rank = group.rank();
   for (const at::ScalarType type : kTypes) {
     for (const int64_t n : kCounts) {
-      at::Tensor in = at::empty({size * n, 2}, at::TensorOptions(type));
+      at::Tensor in = at::empty({size * n, 2}, at::TensorOptions(type).device(device));
       for (int64_t part = 0; part < size; ++part) {
         in.narrow(0, part * n, n).copy_(ramp(2 * n, rank + 1, type, part).view({n, 2}));
       }
-      at::Tensor out = at::empty({n, 2}, at::TensorOptions(type));
+      at::Tensor out = at::empty({n, 2}, at::TensorOptions(type).device(device));
       group.reduce_scatter(out, in);
       expect_equal(out, ramp(2 * n, size * (size + 1) / 2, type, size * rank).view({n, 2}),
                    "reduce_scatter", group);
@@ -122,7 +133,7 @@ void send_and_recv(Communicator& group) {
   for (const at::ScalarType type : kTypes) {
     for (const int64_t n : kCounts) {
       const at::Tensor mine = ramp(n, 1, type, rank);
-      at::Tensor theirs = at::empty({n}, at::TensorOptions(type));
+      at::Tensor theirs = at::empty({n}, at::TensorOptions(type).device(device));
       if (rank % 2 == 0) {
         group.send(mine, next);
         group.recv(theirs, before);
@@ -153,13 +164,13 @@ void split(Communicator& group) {
   const int members = (size + 1 - rank % 2) / 2;
   EXPECT_EQ(half->size(), members);
   EXPECT_EQ(half->rank(), members - 1 - rank / 2);
-  at::Tensor sum = at::full({3}, rank, at::kLong);
+  at::Tensor sum = at::full({3}, rank, at::kLong).to(device);
   half->all_reduce(sum);
   int64_t expected = 0;
   for (int r = rank % 2; r < size; r += 2) {
     expected += r;
   }
-  expect_equal(sum, at::full({3}, expected, at::kLong), "sum of half", *half);
+  expect_equal(sum, at::full({3}, expected, at::kLong).to(device), "sum of half", *half);
   // A group of a group, and equal keys: the order of ranks stays.
   const auto whole = half->split(0, 0);
   EXPECT_EQ(whole->size(), members);

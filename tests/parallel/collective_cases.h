@@ -6,6 +6,9 @@
 
 namespace dagpam::parallel::cases {
 
+// Where the cases that follow make their tensors; the CPU at first. Not while ranks run as threads.
+void on_device(at::Device where);
+
 void all_reduce(Communicator& group);
 void all_reduce_out_of_order_waits(Communicator& group);
 void all_gather(Communicator& group);

@@ -127,6 +127,27 @@ TEST_F(CheckpointCatalog, PruneKeepsTheNewestAndTheMultiples) {
   EXPECT_EQ(std::distance(fs::directory_iterator(directory()), fs::directory_iterator()), 1);
 }
 
+TEST_F(CheckpointCatalog, PruneKeepsTheBestOfThoseEvaluated) {
+  // Step 300 has no loss, 400 is damaged though its manifest says that it is the best of all.
+  for (const int64_t step : {100, 200, 300, 400, 500, 600}) {
+    const std::string path = save(step);
+    if (step == 300) continue;
+    edit_manifest(path, [&](configs::Manifest& manifest) {
+      manifest.set_valid_nll(step == 200 || step == 500 ? 2 : 3);
+    });
+  }
+  write_file(directory() + "/step-00000400/" + kManifestName, "damage");
+  EXPECT_EQ(prune(fs_, directory(), {.keep = 1, .keep_best = 1}, kLease),
+            (Steps{100, 300, 400, 500}));
+  EXPECT_EQ(steps(), (Steps{200, 600}));  // of equal ones the older
+  for (const int64_t step : {700, 800}) {
+    edit_manifest(save(step),
+                  [&](configs::Manifest& m) { m.set_valid_nll(step == 700 ? 1 : 1.5); });
+  }
+  EXPECT_EQ(prune(fs_, directory(), {.keep = 1, .keep_best = 2}, kLease), (Steps{200, 600}));
+  EXPECT_EQ(steps(), (Steps{700, 800}));
+}
+
 TEST_F(CheckpointCatalog, PruneRemovesNothingWhenTheNewestIsDamaged) {
   for (const int64_t step : {100, 200, 300}) save(step);
   damage(directory() + "/step-00000300");

@@ -15,20 +15,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// At its n-th call: dies, before it or (with a write) in the middle of it; or fails once.
+// At its n-th call: dies, before it or (with a write) in the middle of it; or fails, once or from
+// there on.
 class FaultyFileSystem final : public ForwardingFileSystem {
  public:
-  enum class Fault { kNone, kKill, kKillHalfway, kError, kShortWrite };
+  enum class Fault { kNone, kKill, kKillHalfway, kError, kErrorFromThereOn, kShortWrite };
   FaultyFileSystem(Fault fault, int at, int error = 0) : fault_(fault), at_(at), error_(error) {}
 
   int before(const std::string& operation, const std::string& path) override {
-    if (calls_++ != at_) return 0;
+    const int call = calls_++;
+    if (fault_ == Fault::kErrorFromThereOn && call > at_) return error_;
+    if (call != at_) return 0;
     operation_ = operation;
     path_ = path;
     if (fault_ == Fault::kKill || (fault_ == Fault::kKillHalfway && operation != "write")) {
       ::kill(::getpid(), SIGKILL);
     }
-    return fault_ == Fault::kError ? error_ : 0;
+    return fault_ == Fault::kError || fault_ == Fault::kErrorFromThereOn ? error_ : 0;
   }
   size_t write_at_most(size_t bytes) override {
     if (calls_ - 1 != at_) return bytes;
@@ -132,28 +135,35 @@ TEST(CheckpointCommit, ErrorAtEveryCallIsReportedAndHarmless) {
   const std::set<std::string> must_report{
       "open_write", "open_read", "open_folder", "write",  "pread", "fsync", "fstat",
       "lstat",      "rename",    "mkdir",       "unlink", "rmdir", "list"};
-  for (const int error : {EIO, ENOSPC, EDQUOT}) {
+  using Fault = FaultyFileSystem::Fault;
+  for (const auto& [fault, error] : {std::pair(Fault::kError, EIO),
+                                     {Fault::kError, ENOSPC},
+                                     {Fault::kError, EDQUOT},
+                                     {Fault::kErrorFromThereOn, EIO}}) {
     for (int at = 0; at < calls; ++at) {
       const TemporaryFolder folder(/*in_memory=*/true);
       prepare(folder.path());
       const size_t descriptors = open_descriptors();
-      FaultyFileSystem faulty(FaultyFileSystem::Fault::kError, at, error);
+      FaultyFileSystem faulty(fault, at, error);
       std::string message;
       try {
         save_and_prune(faulty, folder.path(), 300, kLease);
       } catch (const IoError& thrown) {
+        EXPECT_EQ(thrown.code(), ExitCode::kIo);
         message = thrown.what();
       }
       SCOPED_TRACE(faulty.operation() + " " + faulty.path() + ": '" + message + "'");
       EXPECT_TRUE(must_report.count(faulty.operation()) == 0 || !message.empty());
       if (!message.empty()) {
-        EXPECT_NE(message.find(faulty.path()), std::string::npos);
+        const bool at_that_call = fault == Fault::kError;  // else a later one may be what is told
+        EXPECT_TRUE(!at_that_call || message.find(faulty.path()) != std::string::npos);
         EXPECT_NE(message.find(std::strerror(error)), std::string::npos);
       }
       EXPECT_EQ(open_descriptors(), descriptors);
       EXPECT_GE(valid_steps(folder.path()).back(), 200);
       save_and_prune(posix_file_system(), folder.path(), 400, kOtherLease);
       EXPECT_EQ(valid_steps(folder.path()).size(), 2u);
+      EXPECT_EQ(list_folder(posix_file_system(), folder.path()).size(), 2u) << "something is left";
     }
   }
 }

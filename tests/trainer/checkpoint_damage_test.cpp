@@ -2,6 +2,7 @@
 // named.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 
 #include "tests/trainer/checkpoint_fixtures.h"
@@ -10,6 +11,12 @@ namespace dagpam::checkpoint::testing {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Bits of each shard; DAGPAM_FLIPS=50000 for a long run by hand.
+int flips() {
+  const char* text = std::getenv("DAGPAM_FLIPS");
+  return text == nullptr ? 1000 : std::atoi(text);
+}
 
 class CheckpointDamage : public ::testing::Test {
  protected:
@@ -64,12 +71,12 @@ TEST_F(CheckpointDamage, EveryBitOfTheCopies) {
   }
 }
 
-TEST_F(CheckpointDamage, AThousandBitsOfEachShard) {
+TEST_F(CheckpointDamage, ManyBitsOfEachShard) {
   std::mt19937_64 random(3);
   for (int rank = 0; rank < 2; ++rank) {
     const std::string name = shard_name(rank, 2);
     const uint64_t bytes = fs::file_size(file(name));
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < flips(); ++i) {
       const int64_t byte = static_cast<int64_t>(random() % bytes);
       flip(name, byte, static_cast<int>(random() % 8),
            name + ": block " + std::to_string(byte / kBlockBytes));

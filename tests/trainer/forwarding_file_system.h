@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@ namespace dagpam::checkpoint::testing {
 // it (close closes all the same). 0: the call goes through.
 class ForwardingFileSystem : public FileSystem {
  public:
+  explicit ForwardingFileSystem(FileSystem& real = posix_file_system()) : real_(real) {}
   virtual int before(const std::string& operation, const std::string& path) = 0;
   virtual void succeeded(const std::string& /*operation*/, const std::string& /*path*/) {}
   // How much of a write is done; less makes it a short one.
@@ -32,25 +34,30 @@ class ForwardingFileSystem : public FileSystem {
     return open("open_folder", path, [&] { return real_.open_folder(path); });
   }
   int close(int fd) override {
-    const int error = before("close", paths_[fd]);
-    paths_.erase(fd);
+    const std::string path = path_of(fd);
+    const int error = before("close", path);
+    {
+      const std::lock_guard lock(mutex_);
+      paths_.erase(fd);
+    }
     const int result = real_.close(fd);
+    if (error == 0 && result == 0) succeeded("close", path);
     if (error == 0) return result;
     errno = error;
     return -1;
   }
   ssize_t write(int fd, std::span<const std::byte> bytes) override {
-    return call("write", paths_[fd],
+    return call("write", path_of(fd),
                 [&] { return real_.write(fd, bytes.first(write_at_most(bytes.size()))); });
   }
   ssize_t pread(int fd, std::span<std::byte> out, int64_t offset) override {
-    return call("pread", paths_[fd], [&] { return real_.pread(fd, out, offset); });
+    return call("pread", path_of(fd), [&] { return real_.pread(fd, out, offset); });
   }
   int fsync(int fd) override {
-    return call("fsync", paths_[fd], [&] { return real_.fsync(fd); });
+    return call("fsync", path_of(fd), [&] { return real_.fsync(fd); });
   }
   int fstat(int fd, FileStatus& out) override {
-    return call("fstat", paths_[fd], [&] { return real_.fstat(fd, out); });
+    return call("fstat", path_of(fd), [&] { return real_.fstat(fd, out); });
   }
   int lstat(const std::string& path, FileStatus& out) override {
     return call("lstat", path, [&] { return real_.lstat(path, out); });
@@ -70,9 +77,12 @@ class ForwardingFileSystem : public FileSystem {
   int list(const std::string& path, std::vector<std::string>& names) override {
     return call("list", path, [&] { return real_.list(path, names); });
   }
+  int free_bytes(const std::string& path, int64_t& out) override {
+    return call("free_bytes", path, [&] { return real_.free_bytes(path, out); });
+  }
 
  protected:
-  FileSystem& real_ = posix_file_system();
+  FileSystem& real_;
 
  private:
   template <typename Call>
@@ -89,10 +99,16 @@ class ForwardingFileSystem : public FileSystem {
   template <typename Call>
   int open(const char* operation, const std::string& path, const Call& through) {
     const int fd = call(operation, path, through);
+    const std::lock_guard lock(mutex_);
     if (fd >= 0) paths_[fd] = path;
     return fd;
   }
+  std::string path_of(int fd) {
+    const std::lock_guard lock(mutex_);
+    return paths_[fd];
+  }
 
+  std::mutex mutex_;
   std::map<int, std::string> paths_;  // of open descriptors
 };
 

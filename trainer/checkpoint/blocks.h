@@ -35,6 +35,7 @@ class BlockWriter {
 
  private:
   void flush();
+  void write_block(std::span<const std::byte> block);
 
   OutputFile file_;
   std::vector<std::byte> buffer_;

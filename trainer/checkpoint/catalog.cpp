@@ -5,6 +5,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <set>
 
 #include "configs/errors.h"
 #include "trainer/checkpoint/blocks.h"
@@ -60,6 +61,27 @@ Resolved latest_valid(FileSystem& fs, const std::vector<StepFolder>& folders,
   if (folders.empty()) throw_none(directory);
   throw CheckpointError(directory + ": none of " + std::to_string(folders.size()) +
                         " checkpoints is valid; the newest: " + out.skipped.front());
+}
+
+// The `count` steps of the lowest validation loss, among those whose manifest tells of one.
+std::set<int64_t> best_steps(FileSystem& fs, const std::vector<StepFolder>& folders,
+                             int64_t count) {
+  std::vector<std::pair<double, int64_t>> losses;  // loss, step: of equal ones the older is better
+  for (const StepFolder& folder : folders) {
+    if (count <= 0) break;
+    try {
+      const configs::Manifest manifest = read_manifest(fs, folder.path);
+      if (manifest.has_valid_nll()) losses.emplace_back(manifest.valid_nll(), folder.step);
+    } catch (const CheckpointError&) {
+      continue;  // damaged: not the best of anything
+    }
+  }
+  std::sort(losses.begin(), losses.end());
+  std::set<int64_t> steps;
+  for (const auto& [loss, step] : losses) {
+    if (static_cast<int64_t>(steps.size()) < count) steps.insert(step);
+  }
+  return steps;
 }
 
 bool is_folder(FileSystem& fs, const std::string& path) {
@@ -166,6 +188,9 @@ std::vector<int64_t> prune(FileSystem& fs, const std::string& directory, const R
   std::erase_if(victims, [&](const StepFolder& folder) {
     return retention.keep_every > 0 && folder.step % retention.keep_every == 0;
   });
+  if (victims.empty()) return removed;
+  const std::set<int64_t> best = best_steps(fs, folders, retention.keep_best);
+  std::erase_if(victims, [&](const StepFolder& folder) { return best.count(folder.step) > 0; });
   if (victims.empty()) return removed;
   open_checkpoint(fs, folders.back().path);  // throws: then nothing goes
   for (const StepFolder& victim : victims) {

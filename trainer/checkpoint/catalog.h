@@ -55,6 +55,7 @@ std::vector<std::string> remove_stale(FileSystem& fs, const std::string& directo
 struct Retention {
   int64_t keep = 0;        // newest ones kept; 0: all
   int64_t keep_every = 0;  // checkpoints at multiples of it are kept too; 0: none
+  int64_t keep_best = 0;  // of those evaluated, the ones of the lowest validation loss are kept too
 };
 
 // Removes older checkpoints, after the newest has been read back in full; throws CheckpointError

@@ -45,6 +45,9 @@ class FileSystem {
   virtual int rmdir(const std::string& path) = 0;
   virtual int list(const std::string& path,
                    std::vector<std::string>& names) = 0;  // without . and ..
+
+  // What an unprivileged writer may still write to the file system that holds the folder `path`.
+  virtual int free_bytes(const std::string& path, int64_t& out) = 0;
 };
 
 // The operating system's. Lives as long as the process; callable from any thread.

@@ -59,6 +59,11 @@ class Checker {
       need(std::isfinite(m.schedule().lr()), "schedule.lr", "a finite number");
     }
     need(std::isfinite(m.loss()), "loss", "a finite number");
+    need(std::isfinite(m.valid_nll()), "valid_nll", "a finite number");
+    need(m.guard().skipped() >= 0 && m.guard().rollbacks() >= 0, "guard", "counts from 0 on");
+    need(m.guard().losses_size() == m.guard().norms_size(), "guard", "as many losses as norms");
+    need(std::isfinite(m.log_window().loss_sum()) && m.log_window().steps() >= 0, "log_window",
+         "a finite sum and a number of steps from 0 on");
   }
 
   void position() const {

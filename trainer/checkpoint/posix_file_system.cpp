@@ -1,10 +1,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <limits>
 
 #include "trainer/checkpoint/file_system.h"
 
@@ -74,6 +76,14 @@ class PosixFileSystem final : public FileSystem {
     ::closedir(folder);
     errno = error;
     return error == 0 ? 0 : -1;
+  }
+
+  int free_bytes(const std::string& path, int64_t& out) override {
+    struct statvfs status {};
+    if (::statvfs(path.c_str(), &status) != 0) return -1;
+    constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+    if (__builtin_mul_overflow(status.f_bavail, status.f_frsize, &out)) out = kMost;
+    return 0;
   }
 };
 

@@ -6,6 +6,7 @@
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/records.h"
+#include "trainer/checkpoint/report.h"
 #include "trainer/checkpoint/safetensors.h"
 
 namespace dagpam::checkpoint {
@@ -57,11 +58,14 @@ std::string CheckpointWriter::write_shard(int rank, int ranks,
   record.set_step(options_.step);
   record.set_run_id(options_.run_id);
   std::vector<SafetensorsTensor> tensors;
+  int64_t bytes = 0;
   for (const TensorPiece& piece : pieces) {
     *record.add_entries() = describe(piece);
+    bytes += static_cast<int64_t>(piece.bytes.size());
     tensors.push_back({piece.name, piece.dtype, piece.box.shape, piece.bytes});
   }
   make_folders(fs_, options_.directory);
+  if (rank == 0) check_room(bytes, ranks);
   make_folder(fs_, temporary_);  // its name need not last: the rename gives it another
   const std::string name = shard_name(rank, ranks);
   BlockWriter file(fs_, temporary_ + "/" + name);
@@ -116,6 +120,16 @@ void CheckpointWriter::discard() noexcept {
   } catch (const Error&) {
     return;  // the next start removes it
   }
+}
+
+// The other ranks write about as much as this one.
+void CheckpointWriter::check_room(int64_t bytes, int ranks) const {
+  int64_t room = 0;
+  if (!options_.warn || fs_.free_bytes(options_.directory, room) != 0) return;
+  if (room / ranks >= bytes) return;
+  options_.warn(options_.directory + ": the save of step " + std::to_string(options_.step) +
+                " needs about " + human_bytes(bytes * ranks) + ", " + human_bytes(room) +
+                " are free: free some space, or keep fewer checkpoints (checkpoint.keep)");
 }
 
 void CheckpointWriter::write_copy(const FileCopy& copy, Manifest& manifest) {

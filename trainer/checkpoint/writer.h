@@ -42,6 +42,9 @@ struct SaveOptions {
       run_id;  // made once for a run, kept when it is resumed: 1 to 64 letters, digits and -
   std::string
       lease;  // RunLock::lease() of rank 0: 32 hex digits, new with each start of the program
+  // Gets a line where a save is about to start that the disk has no room for. It is tried all the
+  // same: file systems that compress or have quotas know no better.
+  std::function<void(const std::string&)> warn = {};
 };
 
 // A file that is stored whole: config.textproto and tokenizer.json are needed, others may follow.
@@ -74,6 +77,7 @@ class CheckpointWriter {
   void discard() noexcept;
 
  private:
+  void check_room(int64_t bytes, int ranks) const;
   void write_copy(const FileCopy& copy, configs::Manifest& manifest);
   void check_folder(const configs::Manifest& manifest) const;
   enum class Room { kFree, kSame, kDamaged };

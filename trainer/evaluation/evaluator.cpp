@@ -1,6 +1,7 @@
 #include "trainer/evaluation/evaluator.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
@@ -35,14 +36,41 @@ int64_t window_count(int64_t targets, const EvaluationOptions& options) {
   return 1 + (targets - options.context + options.stride - 1) / options.stride;
 }
 
+// A rank's windows: those of a batch have one length and one score_from.
+std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t windows,
+                                            int64_t targets, const EvaluationOptions& options) {
+  std::vector<std::vector<Window>> batches;
+  const int64_t end = windows * (rank + 1) / ranks;
+  for (int64_t next = windows * rank / ranks; next < end; ++next) {
+    const Window window = window_at(next, targets, options);
+    const bool fits = !batches.empty() &&
+                      static_cast<int64_t>(batches.back().size()) < options.batch &&
+                      window.length == batches.back().front().length &&
+                      window.score_from == batches.back().front().score_from;
+    if (!fits) {
+      if (static_cast<int64_t>(batches.size()) == options.max_batches && options.max_batches > 0) {
+        break;
+      }
+      batches.emplace_back();
+    }
+    batches.back().push_back(window);
+  }
+  return batches;
+}
+
 class Scorer {
  public:
   Scorer(const TransformerLm& model, const data::TokenDataset& data,
-         const EvaluationOptions& options)
-      : model_(model), data_(data), options_(options), starts_(data.document_starts()) {}
+         const EvaluationOptions& options, at::Device device)
+      : model_(model),
+        data_(data),
+        options_(options),
+        device_(device),
+        starts_(data.document_starts()) {}
 
-  // Windows of equal length and score_from. Returns the sum of their nll in nats.
-  double score(const std::vector<Window>& windows) {
+  // Windows of equal length and score_from. Returns the sum of their nll in nats: a float64 scalar
+  // on the device, which the host does not wait for.
+  at::Tensor score(const std::vector<Window>& windows) {
     const auto rows = static_cast<int64_t>(windows.size());
     const int64_t length = windows.front().length, from = windows.front().score_from;
     tokens_.resize(static_cast<size_t>(rows * (length + 1)));
@@ -55,17 +83,18 @@ class Scorer {
       data_.read(window.start, out, model_.config().vocab());
       mark_documents(window);
     }
-    const at::Tensor all = at::from_blob(tokens_.data(), {rows, length + 1}, at::kLong);
+    const at::Tensor all =
+        at::from_blob(tokens_.data(), {rows, length + 1}, at::kLong).to(device_);  // [B, N + 1]
     ForwardInput input;
     input.tokens = all.narrow(1, 0, length);  // [B, N]
     if (options_.reset_positions) {
-      input.positions = at::from_blob(positions_.data(), {rows, length}, at::kLong);
+      input.positions = at::from_blob(positions_.data(), {rows, length}, at::kLong).to(device_);
     }
     if (options_.reset_attention) {
-      input.key_begin = at::from_blob(key_begin_.data(), {rows, length}, at::kInt);
+      input.key_begin = at::from_blob(key_begin_.data(), {rows, length}, at::kInt).to(device_);
     }
     const at::Tensor nll = model_.losses(input, all.narrow(1, 1, length), from);  // [B, scored]
-    return nll.sum(at::kDouble).item<double>();
+    return nll.sum(at::kDouble);
   }
 
  private:
@@ -83,6 +112,7 @@ class Scorer {
   const TransformerLm& model_;
   const data::TokenDataset& data_;
   const EvaluationOptions& options_;
+  at::Device device_;
   std::span<const int64_t> starts_;
   std::vector<int64_t> tokens_, positions_;
   std::vector<int32_t> key_begin_;
@@ -101,36 +131,36 @@ Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
               "evaluation of stride ", options.stride, ", context ", options.context, ", batch ",
               options.batch);
   const int64_t windows = window_count(targets, options), ranks = group.size();
-  int64_t next = windows * group.rank() / ranks;
-  const int64_t first = next, end = windows * (group.rank() + 1) / ranks;
+  const auto batches = batches_of(group.rank(), ranks, windows, targets, options);
+  size_t rounds = 0;  // of the rank that has most
+  for (int rank = 0; options.give_up && rank < group.size(); ++rank) {
+    rounds = std::max(rounds, batches_of(rank, ranks, windows, targets, options).size());
+  }
 
-  Scorer scorer(model, data, options);
-  at::Tensor sums = at::zeros({2}, at::kDouble);  // nll, tokens
-  auto* sum = sums.data_ptr<double>();
-  std::vector<Window> batch;
-  for (int64_t done = 0; next < end && (options.max_batches == 0 || done < options.max_batches);
-       ++done) {
-    batch.assign(1, window_at(next++, targets, options));
-    while (next < end && static_cast<int64_t>(batch.size()) < options.batch) {
-      const Window window = window_at(next, targets, options);
-      if (window.length != batch.front().length || window.score_from != batch.front().score_from) {
-        break;
-      }
-      batch.push_back(window);
-      ++next;
+  Scorer scorer(model, data, options, group.device());
+  at::Tensor nll = at::zeros({}, at::TensorOptions(at::kDouble).device(group.device()));
+  int64_t tokens = 0;
+  for (size_t i = 0; i < std::max(rounds, batches.size()); ++i) {
+    if (i < batches.size()) {
+      const std::vector<Window>& batch = batches[i];
+      nll.add_(scorer.score(batch));
+      tokens +=
+          static_cast<int64_t>(batch.size()) * (batch.front().length - batch.front().score_from);
     }
-    sum[0] += scorer.score(batch);
-    sum[1] += static_cast<double>(static_cast<int64_t>(batch.size()) *
-                                  (batch.front().length - batch.front().score_from));
-    if (options.progress) {
+    if (options.give_up && options.give_up()) return {.given_up = true};
+    if (options.progress && i < batches.size()) {
       char line[64];
       std::snprintf(line, sizeof line, "evaluating %3.0f %%",
-                    100.0 * static_cast<double>(next - first) / static_cast<double>(end - first));
+                    100.0 * static_cast<double>(i + 1) / static_cast<double>(batches.size()));
       show_progress(line);
     }
   }
+  at::Tensor sums = at::empty({2}, at::kDouble);  // nll, tokens
+  auto* sum = sums.data_ptr<double>();
+  sum[0] = nll.item<double>();
+  sum[1] = static_cast<double>(tokens);
   group.all_reduce(sums);
-  return {static_cast<int64_t>(sum[1]), sum[0] / sum[1]};
+  return {.tokens = static_cast<int64_t>(sum[1]), .nll = sum[0] / sum[1]};
 }
 
 }  // namespace dagpam::trainer

@@ -28,8 +28,9 @@ at::Tensor last_logits(const TransformerLm& model, const std::vector<int32_t>& t
   ForwardInput input;
   input.tokens = at::empty({1, count}, at::kLong);  // [1, N]
   std::copy(tokens.begin(), tokens.end(), input.tokens.data_ptr<int64_t>());
+  input.tokens = input.tokens.to(model.parameters().all().front()->value.device());
   input.caches = &caches;
-  return model.logits(model.hidden(input).narrow(1, count - 1, 1)).view({1, -1});
+  return model.logits(model.hidden(input).narrow(1, count - 1, 1)).view({1, -1}).cpu();
 }
 
 }  // namespace

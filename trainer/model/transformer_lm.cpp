@@ -100,6 +100,14 @@ TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& at
 
 TransformerLm::~TransformerLm() = default;
 
+void TransformerLm::move_to(at::Device device) {
+  parameters_.move_to(device);
+  for (at::Tensor* table : {&sinusoids_, &rotary_.cos, &rotary_.sin}) {
+    if (table->defined()) *table = table->to(device);
+  }
+  if (lambdas_) lambdas_->move_to(device);
+}
+
 // Where the tokens do not divide (the tail of an evaluation) or come one by one (generation), every
 // rank holds them all.
 parallel::Stream TransformerLm::stream_of(const ForwardInput& input) const {

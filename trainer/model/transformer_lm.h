@@ -51,6 +51,10 @@ class TransformerLm {
   TransformerLm(const TransformerLm&) = delete;
   TransformerLm& operator=(const TransformerLm&) = delete;
 
+  // Parameters and tables, from the CPU, where they are declared and initialised (so that weights
+  // are the same bits on every device). Before gradients or an optimizer hold on to parameters.
+  void move_to(at::Device device);
+
   const parallel::ParameterList& parameters() const { return parameters_; }
   const configs::ModelConfig& config() const { return model_; }
 

@@ -50,7 +50,7 @@ class AdamW : public Optimizer {
  public:
   AdamW(const configs::OptimizerConfig& config, const std::vector<ParameterSlice>& slices)
       : config_(config), groups_(make_groups(slices, config.weight_decay())) {
-    step_ = at::zeros({}, at::kFloat);
+    if (!groups_.empty()) step_ = at::zeros({}, groups_.front().values.front().options());
     for (Group& group : groups_) {
       group.first = zeros_for(group);
       group.second = zeros_for(group);
@@ -60,7 +60,7 @@ class AdamW : public Optimizer {
 
   void step(double rate, const at::Tensor& divisor, const at::Tensor& found_inf) override {
     const at::NoGradGuard no_grad;
-    step_.add_(1);
+    if (step_.defined()) step_.add_(1);
     for (Group& group : groups_) {
       at::_fused_adamw_(group.values, group.gradients, group.first, group.second, {}, group.steps,
                         rate, config_.betas(0), config_.betas(1), group.decay, config_.eps(),
@@ -77,7 +77,9 @@ class AdamW : public Optimizer {
     return all;
   }
 
-  void set_steps(int64_t steps) override { step_.fill_(steps); }
+  void set_steps(int64_t steps) override {
+    if (step_.defined()) step_.fill_(steps);
+  }
 
  private:
   configs::OptimizerConfig config_;

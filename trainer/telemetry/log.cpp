@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "configs/errors.h"
@@ -16,6 +17,7 @@ namespace dagpam::trainer {
 namespace {
 
 struct Log {
+  std::mutex mutex;  // ranks may be threads of one process
   std::shared_ptr<spdlog::logger> logger;
   bool terminal = false;     // rank 0 on a terminal
   bool on_progress = false;  // the cursor stands behind a progress line
@@ -23,11 +25,12 @@ struct Log {
 
 Log& instance() {
   static Log log;
-  if (!log.logger) {
+  static std::once_flag made;
+  std::call_once(made, [] {
     log.logger = std::make_shared<spdlog::logger>(
         "dagpam", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     log.logger->set_pattern("%v");
-  }
+  });
   return log;
 }
 
@@ -37,10 +40,18 @@ void clear_progress(Log& log) {
   log.on_progress = false;
 }
 
+void write(spdlog::level::level_enum level, const std::string& line) {
+  Log& log = instance();
+  const std::lock_guard lock(log.mutex);
+  clear_progress(log);
+  log.logger->log(level, "{}", line);
+}
+
 }  // namespace
 
 void open_log(int rank, int size, const std::string& to_file) {
   Log& log = instance();
+  const std::lock_guard lock(log.mutex);
   auto console = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   console->set_pattern(size > 1 && rank > 0 ? fmt::format("[rank {}] %v", rank) : "%v");
   console->set_level(rank == 0 ? spdlog::level::info : spdlog::level::warn);
@@ -59,25 +70,19 @@ void open_log(int rank, int size, const std::string& to_file) {
   log.terminal = rank == 0 && isatty(STDERR_FILENO) != 0;
 }
 
-void log_info(const std::string& line) {
-  clear_progress(instance());
-  instance().logger->info("{}", line);
-}
+void log_info(const std::string& line) { write(spdlog::level::info, line); }
+void log_warning(const std::string& line) { write(spdlog::level::warn, line); }
+void log_error(const std::string& line) { write(spdlog::level::err, line); }
 
-void log_warning(const std::string& line) {
-  clear_progress(instance());
-  instance().logger->warn("{}", line);
+void flush_log() {
+  Log& log = instance();
+  const std::lock_guard lock(log.mutex);
+  log.logger->flush();
 }
-
-void log_error(const std::string& line) {
-  clear_progress(instance());
-  instance().logger->error("{}", line);
-}
-
-void flush_log() { instance().logger->flush(); }
 
 void show_progress(const std::string& line) {
   Log& log = instance();
+  const std::lock_guard lock(log.mutex);
   if (!log.terminal) return;
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
   std::fflush(stderr);

@@ -1,5 +1,6 @@
 #include "trainer/telemetry/metrics.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,6 +24,14 @@ namespace dagpam::trainer {
 namespace {
 
 std::string reason() { return std::strerror(errno); }
+
+void sync_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  const bool good = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
+  const std::string why = good ? "" : reason();
+  if (fd >= 0) ::close(fd);
+  if (!good) throw IoError(path + ": cannot flush: " + why);
+}
 
 // A number that JSON cannot hold is written as null.
 nlohmann::ordered_json number(double value) {
@@ -116,6 +125,19 @@ void MetricsWriter::flush() {
   if (!state_->error.empty()) throw IoError(state_->error);
 }
 
+std::set<std::string> evaluated_splits(const std::string& path, int64_t step) {
+  std::set<std::string> splits;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || object.value("step", int64_t{-1}) != step) continue;
+    if (object.contains("split") && object["split"].is_string()) {
+      splits.insert(object["split"].get<std::string>());
+    }
+  }
+  return splits;
+}
+
 void truncate_metrics(const std::string& path, int64_t step) {
   std::ifstream in(path);
   if (!in) return;
@@ -133,6 +155,7 @@ void truncate_metrics(const std::string& path, int64_t step) {
   out << kept.str();
   out.close();
   if (!out) throw IoError(temporary + ": cannot write: " + reason());
+  sync_file(temporary);  // or a power cut after the rename could leave neither
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
   if (error) throw IoError(path + ": cannot replace: " + error.message());

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace dagpam::trainer {
@@ -22,8 +23,8 @@ struct StepMetrics {
   double tokens_per_s = 0;
   double step_ms = 0;         // mean since the last line
   std::optional<double> mfu;  // share of the device's peak rate; where that is known
-  double memory_gib = 0;      // largest resident size of rank 0's process
-  int64_t skipped = 0;        // steps whose update was left out
+  double memory_gib = 0;  // most that rank 0 held so far: of its GPU's memory, else of the process
+  int64_t skipped = 0;    // steps whose update was left out
 };
 
 struct EvaluationMetrics {
@@ -48,6 +49,9 @@ class MetricsWriter {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// The splits that have an evaluation of `step` there. No file: none.
+std::set<std::string> evaluated_splits(const std::string& path, int64_t step);
 
 // Drops the lines after `step` (a run that resumes there will write them again). No file: nothing
 // to do.

@@ -1,0 +1,16 @@
+// parallel/device_dropout.h: dropout masks on a GPU, bit for bit those of the CPU.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "parallel/dropout_mask.h"
+
+namespace dagpam::parallel {
+
+// y <- x masked, or, x undefined, the mask's factors. x and y float32 or float64, contiguous, of
+// mask.rows x mask.width elements; samples int64, on y's device. On the current stream, no host
+// wait. Throws c10::Error in a build without CUDA.
+void apply_device_dropout(const DropoutMask& mask, const at::Tensor& samples, const at::Tensor& x,
+                          at::Tensor& y);
+
+}  // namespace dagpam::parallel

@@ -1,0 +1,21 @@
+#include "parallel/flat_norm.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+namespace dagpam::parallel {
+
+at::Tensor flat_norm(const at::Tensor& flat) {
+  constexpr int64_t kRow = 4096;
+  const int64_t n = flat.numel(), whole = n / kRow * kRow;
+  if (whole == 0) return at::linalg_vector_norm(flat);
+  at::Tensor rows = at::linalg_vector_norm(flat.narrow(0, 0, whole).view({-1, kRow}), 2, 1);
+  if (whole < n) {
+    const at::Tensor rest = at::linalg_vector_norm(flat.narrow(0, whole, n - whole));
+    rows = at::cat({rows, rest.view({1})});
+  }
+  // Of more than some millions of rows: the same again.
+  return rows.numel() <= kRow ? at::linalg_vector_norm(rows) : flat_norm(rows);
+}
+
+}  // namespace dagpam::parallel

@@ -1,0 +1,96 @@
+// A step on a GPU against the same step on the CPU. Without a GPU it says so and is skipped.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "attention/reference.h"
+#include "configs/run_config.h"
+#include "parallel/devices.h"
+#include "parallel/random.h"
+#include "trainer/training_step.h"
+
+namespace dagpam::trainer {
+namespace {
+
+const at::Device kGpu(at::kCUDA, 0);
+
+data::Batch some_batch() {
+  data::Batch batch;
+  batch.rows = 2;
+  batch.context = 8;
+  for (int64_t i = 0; i < 2; ++i) batch.samples.push_back(i + 5);
+  for (int64_t i = 0; i < 16; ++i) {
+    batch.inputs.push_back((3 * i) % 21);
+    batch.targets.push_back((3 * i + 3) % 21);
+  }
+  return batch;
+}
+
+configs::RunConfig config_of(const std::string& kind) {
+  return configs::with_defaults(
+      configs::load({}, {"model.layers=2", "model.width=32", "model.heads=4", "model.context=8",
+                         "model.vocab=21", "train.micro_batch=2", "train.global_batch=2",
+                         "attention.kind=" + kind, "model.dropout=0.1"}));
+}
+
+TEST(Gpu, DropoutDrawsTheSameBits) {
+  const at::Tensor samples = at::arange(3, at::kLong).add(40);
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    const at::Tensor x =
+        at::arange(3 * 7 * 130, at::kDouble).sub(900.3).mul(0.37).to(type).view({3, 7, 130});
+    const at::Tensor expected = parallel::dropout(x, samples, 0.3, 99, 4);
+    const at::Tensor y = parallel::dropout(x.to(kGpu), samples.to(kGpu), 0.3, 99, 4);
+    EXPECT_TRUE(y.cpu().equal(expected));
+  }
+  attention::WeightDropout dropout{0.3, 99, samples, 6};
+  const auto options = at::TensorOptions(at::kFloat);
+  const at::Tensor expected =
+      attention::reference::dropout_factors(dropout, {3, 2, 5, 11}, options);
+  dropout.samples = samples.to(kGpu);
+  EXPECT_TRUE(attention::reference::dropout_factors(dropout, {3, 2, 5, 11}, options.device(kGpu))
+                  .cpu()
+                  .equal(expected));
+}
+
+TEST(Gpu, TrainsAsTheCpuDoes) {
+  for (const char* kind : {"SOFTMAX", "SOFTMAX_WIDE", "DAGPAM"}) {
+    const auto cpu = parallel::make_self_communicator(),
+               gpu = parallel::make_self_communicator(kGpu);
+    const parallel::Grid cpu_grid = parallel::make_grid(*cpu, 1),
+                         gpu_grid = parallel::make_grid(*gpu, 1);
+    TrainingStep ours(config_of(kind), gpu_grid), theirs(config_of(kind), cpu_grid);
+    const auto &a = ours.model().parameters().all(), &b = theirs.model().parameters().all();
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_TRUE(a[i]->value.is_cuda());
+      EXPECT_TRUE(a[i]->value.cpu().equal(b[i]->value)) << a[i]->name;
+    }
+    const data::Batch batch = some_batch();
+    const auto next = [&]() -> const data::Batch& { return batch; };
+    for (int64_t step = 0; step < 3; ++step) {
+      const double mine = ours.compute_gradients(step, next).item<double>();
+      const double other = theirs.compute_gradients(step, next).item<double>();
+      EXPECT_LE(std::abs(mine - other), 1e-5 * other) << kind << " step " << step;
+      ours.update(step);
+      theirs.update(step);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dagpam::trainer
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
+  if (devices.gpus == 0) {
+    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
+    return 0;
+  }
+  dagpam::parallel::use_device(dagpam::trainer::kGpu);
+  return RUN_ALL_TESTS();
+}
