@@ -1,5 +1,6 @@
 // `dagpam bench`: the numbers in docs/performance.md.
 #include "configs/run_config.h"
+#include "launch/bench/bench_checkpoint.h"
 #include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
 #include "launch/bench/bench_step.h"
@@ -16,6 +17,7 @@ struct Arguments {
   DataBenchOptions data;
   CommBenchOptions comm;
   std::string backend = "AUTO";  // of comm
+  CheckpointBenchOptions checkpoint;
 };
 
 constexpr const char* kPeerHelp =
@@ -98,6 +100,23 @@ void add_comm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
   });
 }
 
+void add_checkpoint(CLI::App& bench, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = bench.add_subcommand(
+      "checkpoint", "Speed of saving and loading, beside plain writes and reads on the same disk");
+  CheckpointBenchOptions& options = arguments->checkpoint;
+  command->add_option("--dir", options.folder, "Folder on the disk to measure")
+      ->capture_default_str()
+      ->type_name("FOLDER");
+  command->add_option("--mib", options.mib, "Size of the tensors, MiB")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments] { bench_checkpoint(arguments->checkpoint); });
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app, Program& program) {
@@ -107,6 +126,7 @@ void add_bench_command(CLI::App& app, Program& program) {
   add_step(*bench, arguments, program);
   add_data(*bench, arguments);
   add_comm(*bench, arguments, program);
+  add_checkpoint(*bench, arguments);
 }
 
 }  // namespace dagpam::launch

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Bad input from outside: the right exit code, one line that names it, nothing changed, under two seconds."""
+import json
 import pathlib
 import resource
 import shutil
@@ -209,6 +210,17 @@ class BadInputTest(unittest.TestCase):
 
         self.refuse(7, ["made"], "data", "prepare", "--train", self.folder / "train.txt",
                     "--tokenizer", "char", "--out", self.folder / "made", preexec_fn=small_files)
+
+    def test_bench_checkpoint(self):
+        bench = ("bench", "checkpoint", "--mib", "9", "--rounds", "2", "--dir")
+        done = program.check(*bench, self.folder, "--json")
+        rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+        self.assertEqual(list(rows), ["write", "digest", "verify", "load", "snapshot"])
+        self.assertTrue(all(row["ours_ms"] > 0 for row in rows.values()), rows)
+        self.assertTrue(all(rows[name]["ratio"] > 0 for name in ("write", "verify", "load")), rows)
+        self.assertFalse(list(self.folder.glob(".bench*")))
+        self.refuse(7, ["are free"], *bench[:2], "--mib", str(1 << 20), "--dir", self.folder)
+        self.refuse(7, ["nodir"], *bench, "/proc/nodir")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+// launch/bench/bench_checkpoint.h: how fast a checkpoint is written and read, beside plain writes
+// and reads of as many bytes on the same disk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace dagpam::launch {
+
+struct CheckpointBenchOptions {
+  std::string folder = ".";  // on the disk that is measured; a folder in it comes and goes
+  int64_t mib = 512;         // size of the tensors
+  int64_t rounds = 3;
+  bool json = false;
+};
+
+// One rank, no model. In each round ours and the plain one take turns, every read after its pages
+// were dropped from the page cache (posix_fadvise). Rows:
+//   write     shard, copies, manifest, all fsyncs, rename; beside 4 MiB writes and one fsync
+//   digest    XXH3-128 of the blocks on one thread, beside that write: its share
+//   verify    everything opened and checked as before any use; beside 4 MiB reads of the shard
+//   load      the same, then every tensor read into memory
+//   snapshot  a copy in memory, as a save that does not wait for the disk makes it
+// Throws IoError where the folder cannot be written or has no room.
+void bench_checkpoint(const CheckpointBenchOptions& options);
+
+}  // namespace dagpam::launch
