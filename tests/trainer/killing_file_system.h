@@ -32,24 +32,28 @@ inline std::string part_of(const std::string& path) {
   return has("/step-") ? "step" : "checkpoints";
 }
 
-// The order "WHEN OPERATION PART N": before, during (a write) or after the N-th such call since the
-// process began its second save, e.g. "after rename step 1"; so each start gets one step further.
-// Several threads may call.
+// The order "WHEN OPERATION PART N [hang]": before, during (a write) or after the N-th such call
+// since the process began its second save, e.g. "after rename step 1"; so each start gets one step
+// further. With "hang" the call never returns, and the process lives on. Several threads may call.
 class KillingFileSystem final : public ForwardingFileSystem {
  public:
   KillingFileSystem(FileSystem& real, const std::string& order) : ForwardingFileSystem(real) {
     int calls = 0;
     std::istringstream words(order);
-    words >> when_ >> operation_ >> part_ >> calls;
+    std::string end;
+    words >> when_ >> operation_ >> part_ >> calls >> end;
     left_ = calls;
+    hangs_ = end == "hang";
   }
 
   int before(const std::string& operation, const std::string& path) override {
     if (struck() && when_ == "after") die();  // the call had failed: another rank was first
     const std::string part = part_of(path);
-    const std::lock_guard lock(order_mutex_);
-    if (operation == "mkdir" && part == "temporary") saves_.insert(path);
-    struck() = saves_.size() == 2 && operation == operation_ && part == part_ && --left_ == 0;
+    {
+      const std::lock_guard lock(order_mutex_);
+      if (operation == "mkdir" && part == "temporary") saves_.insert(path);
+      struck() = saves_.size() == 2 && operation == operation_ && part == part_ && --left_ == 0;
+    }
     if (struck() && when_ == "before") die();
     return 0;
   }
@@ -66,7 +70,10 @@ class KillingFileSystem final : public ForwardingFileSystem {
   }
 
  private:
-  static void die() { ::kill(::getpid(), SIGKILL); }
+  void die() const {
+    while (hangs_) ::pause();
+    ::kill(::getpid(), SIGKILL);
+  }
   // Whether this thread's present call is the one.
   static bool& struck() {
     thread_local bool it_is = false;
@@ -77,6 +84,7 @@ class KillingFileSystem final : public ForwardingFileSystem {
   std::mutex order_mutex_;
   std::set<std::string> saves_;  // their folders
   int left_ = 0;
+  bool hangs_ = false;
 };
 
 }  // namespace dagpam::checkpoint::testing
