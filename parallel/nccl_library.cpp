@@ -169,7 +169,9 @@ class NcclLibrary : public NcclApi {
     return cudaStreamWaitEvent(stream_of(stream), event_of(event), 0);
   }
 
+  // Also from a thread that has no device yet: it would open GPU 0 beside ours.
   CudaResult passed(EventHandle event, bool* passed) override {
+    if (const cudaError_t set = cudaSetDevice(device_); set != cudaSuccess) return set;
     const cudaError_t result = cudaEventQuery(event_of(event));
     *passed = result == cudaSuccess;
     if (result != cudaErrorNotReady) return result;

@@ -95,6 +95,11 @@ TEST(Nccl, AGroupOfCallsIsOneOfTheLibrary) {
            "s1 waits for e1", "broadcast 3 from 0", "group_end", "state", "state",
            "record e2 on s1", "record e3 on s1", "record e4 on s1", "caller waits for e4"}));
   for (const WorkPtr& work : works) work->wait();
+  rig.api->log.clear();
+  rig.world->together([&] { rig.world->broadcast(a, 0); });  // of its own calls alone
+  EXPECT_EQ(rig.api->log,
+            (Log{"group_start", "record e1 on caller", "s1 waits for e1", "broadcast 2 from 0",
+                 "group_end", "state", "state", "record e5 on s1", "caller waits for e5"}));
 }
 
 TEST(Nccl, AnErrorWithinAGroupClosesItBeforeItAborts) {
