@@ -62,11 +62,11 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
   for (const ParameterPtr& member : plan.members) {
     elements += member->value.numel();
   }
+  const Parameter& one = *plan.members.front();
   const at::Tensor bucket =
-      at::zeros({elements}, at::TensorOptions(sum_type(*plan.members.front())));
+      at::zeros({elements}, one.value.options().dtype(sum_type(one)).requires_grad(false));
   // Views of one tensor keep a bucket's masters together.
-  const at::Tensor master =
-      has_master(*plan.members.front()) ? at::zeros_like(bucket) : at::Tensor();
+  const at::Tensor master = has_master(one) ? at::zeros_like(bucket) : at::Tensor();
   int64_t begin = 0;
   for (const ParameterPtr& member : plan.members) {
     const int64_t n = member->value.numel();

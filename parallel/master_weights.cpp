@@ -77,6 +77,12 @@ void round_weights(const at::Tensor& master, const at::Tensor& weights, const Pa
     weights.copy_(master);
     return;
   }
+  if (!weights.is_cpu()) {  // drawn on the host: right, not fast
+    const at::Tensor drawn = weights.to(at::kCPU).contiguous();
+    round_weights(master.to(at::kCPU).contiguous(), drawn, parameter, first_row, rounding);
+    weights.copy_(drawn);
+    return;
+  }
   TORCH_CHECK(master.scalar_type() == at::kFloat && weights.scalar_type() == at::kBFloat16 &&
                   master.is_contiguous() && weights.is_contiguous() &&
                   master.sizes() == weights.sizes(),

@@ -37,6 +37,7 @@ class NcclCommunicator : public Communicator {
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
   std::string name() const override { return host_->name() + " with nccl"; }
+  bool overlaps() const override { return true; }  // a stream of its own
   at::Device device() const override { return device_; }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {

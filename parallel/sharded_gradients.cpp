@@ -93,7 +93,8 @@ void ShardedGradients::State::add_bucket(const BucketPlan& plan) {
     slots.push_back(std::move(slot));
   }
   const Parameter& one = *plan.members.front();
-  const at::TensorOptions sums(sum_type(one)), values(one.value.scalar_type());
+  const at::TensorOptions values = one.value.options().requires_grad(false);
+  const at::TensorOptions sums = values.dtype(sum_type(one));
   Bucket bucket;
   bucket.kind = plan.kind;
   bucket.slots = std::move(members);

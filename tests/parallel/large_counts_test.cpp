@@ -1,5 +1,5 @@
-// Tensors of more than 2^31 elements, past the reach of MPI's counts: about 7 GiB a rank. Two
-// ranks.
+// Tensors of more than 2^31 elements, past the reach of MPI's counts: by its tensors about 7 GiB a
+// rank. Two ranks.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty.h>
