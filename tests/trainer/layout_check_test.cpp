@@ -77,7 +77,9 @@ TEST_P(LayoutCheckTest, AllLayoutsAgree) {
 INSTANTIATE_TEST_SUITE_P(
     Options, LayoutCheckTest,
     testing::Values(
-        std::pair{"Dagpam", Overrides{}},
+        std::pair{"Dagpam", Overrides{}}, std::pair{"Bf16", Overrides{"train.precision=BF16"}},
+        std::pair{"Bf16Drawn", Overrides{"train.precision=BF16", "train.stochastic_rounding=true",
+                                         "attention.kind=SOFTMAX", "train.recompute=FULL"}},
         std::pair{"Softmax", Overrides{"attention.kind=SOFTMAX", "train.recompute=FULL"}},
         std::pair{"WideUntiedRms", Overrides{"attention.kind=SOFTMAX_WIDE",
                                              "model.tied_embeddings=false", "model.norm=RMS"}},
