@@ -6,7 +6,7 @@
 namespace dagpam::parallel {
 
 at::Tensor flat_norm(const at::Tensor& flat) {
-  constexpr int64_t kRow = 4096;
+  constexpr int64_t kRow = 1024;
   const int64_t n = flat.numel(), whole = n / kRow * kRow;
   if (whole == 0) return at::linalg_vector_norm(flat);
   at::Tensor rows = at::linalg_vector_norm(flat.narrow(0, 0, whole).view({-1, kRow}), 2, 1);

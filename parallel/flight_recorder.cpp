@@ -13,9 +13,13 @@
 #include <cstring>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 namespace dagpam::parallel {
 namespace {
+
+// Looks at a slot in which nothing moves.
+constexpr int kPatience = 1000;
 
 // Across processes and across runs of the system.
 uint64_t now_ns() {
@@ -92,7 +96,7 @@ void FlightRecorder::put_text(Slot& slot, size_t first, size_t words, std::strin
     uint64_t word = 0;
     const size_t begin = std::min(i * sizeof word, text.size());
     std::memcpy(&word, text.data() + begin, std::min(sizeof word, text.size() - begin));
-    slot.words[first + i].store(word, std::memory_order_relaxed);
+    slot.words[first + i].store(word, std::memory_order_release);
   }
 }
 
@@ -117,11 +121,15 @@ void FlightRecorder::collective_waits(std::string_view what) {
 FlightEntry FlightRecorder::entry(int rank) const {
   const Slot& slot = slots_[rank];
   std::array<uint64_t, kSlotWords> words{};
-  // A writer that died in the middle leaves its slot odd: after some tries it is taken as it is.
-  for (int attempt = 0; attempt < 1000; ++attempt) {
+  // A slot that is being written is read again. One whose version stands still and odd belongs to a
+  // writer that died or was stopped in the middle: it is taken as it is.
+  int idle = 0;
+  for (uint64_t last = 0; idle < kPatience; std::this_thread::yield()) {
     const uint64_t before = slot.words[kVersion].load();
     for (size_t i = 0; i < kSlotWords; ++i) words[i] = slot.words[i].load();
     if (before % 2 == 0 && before == slot.words[kVersion].load()) break;
+    idle = before == last ? idle + 1 : 0;
+    last = before;
   }
   const auto text = [&](size_t first, size_t count) {
     std::string bytes(count * sizeof(uint64_t), '\0');

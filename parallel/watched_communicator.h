@@ -19,7 +19,8 @@ struct WatchOptions {
   bool compare = false;
 };
 
-// `inner`, watched; it must outlive the watched group. The groups split from that are watched alike.
+// `inner`, watched; it must outlive the watched group. The groups split from that are watched
+// alike.
 std::unique_ptr<Communicator> make_watched_communicator(Communicator& inner,
                                                         const WatchOptions& options);
 

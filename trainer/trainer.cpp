@@ -254,6 +254,7 @@ bool Run::look_for_bad_steps() {
   try {
     if (bad_steps_->look() == BadStepPolicy::Verdict::kGoOn) return false;
   } catch (const NonFiniteError&) {
+    world_.barrier();  // throws what happened instead, where an aborted group left these numbers
     saver_->finish();  // the state that it saves was good
     throw;
   }

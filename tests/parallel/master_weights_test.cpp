@@ -117,7 +117,8 @@ TEST(Embedding, SumsTheGradientInFloat32) {
   const at::Tensor rows = embedding(table, at::zeros({1000}, at::kLong));
   EXPECT_EQ(rows.scalar_type(), at::kBFloat16);
   rows.sum().backward();
-  EXPECT_TRUE(table.grad().equal(at::tensor({1000, 0}, at::kBFloat16).view({2, 1}).expand({2, 3})));
+  EXPECT_TRUE(table.grad().equal(
+      at::tensor({1000.0F, 0.0F}).to(at::kBFloat16).view({2, 1}).expand({2, 3})));
 }
 
 }  // namespace
