@@ -113,6 +113,9 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   memory.gradients = kFloat * elements * (run.parallel().zero() == 1 ? 1 + 2 / copies : 1);
   memory.optimizer = kFloat * moments * elements / copies;
   memory.activations = kFloat * token * tokens;
+  if (run.checkpoint().asynchronous()) {
+    memory.snapshot = kFloat * (1 + moments) * elements / plan.copies;
+  }
   return memory;
 }
 
