@@ -57,33 +57,37 @@ std::string state_of(int64_t process) {
 
 }  // namespace
 
-FlightRecorder::FlightRecorder(const std::string& path, int rank, int ranks)
-    : rank_(rank), ranks_(ranks) {
+FlightRecorder::FlightRecorder(int rank, int ranks)
+    : rank_(rank), ranks_(ranks), own_(static_cast<size_t>(ranks)), slots_(own_.data()) {
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
+  write([](Slot& slot) { slot.words[kProcess].store(static_cast<uint64_t>(::getpid())); });
+}
+
+void FlightRecorder::share(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd < 0) refuse(path, "cannot be opened", errno);
-  const auto bytes = static_cast<off_t>(sizeof(Slot) * static_cast<size_t>(ranks));
   // Taken from the disk now: a page that finds none later would end the process.
-  const int full = ::posix_fallocate(fd, 0, bytes);
-  void* memory = full != 0 ? MAP_FAILED
-                           : ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                                    MAP_SHARED, fd, 0);
+  const int full = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes()));
+  void* memory =
+      full != 0 ? MAP_FAILED : ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   const int error = full != 0 ? full : errno;
   ::close(fd);
   if (memory == MAP_FAILED) refuse(path, "cannot be mapped", error);
+  const Slot& mine = own_[static_cast<size_t>(rank_)];
   slots_ = static_cast<Slot*>(memory);
-  write([](Slot& slot) {
-    for (size_t i = kVersion + 1; i < kSlotWords; ++i) slot.words[i].store(0);
-    slot.words[kProcess].store(static_cast<uint64_t>(::getpid()));
+  write([&](Slot& slot) {
+    for (size_t i = kVersion + 1; i < kSlotWords; ++i) slot.words[i].store(mine.words[i].load());
   });
 }
 
-FlightRecorder::~FlightRecorder() { ::munmap(slots_, sizeof(Slot) * static_cast<size_t>(ranks_)); }
+FlightRecorder::~FlightRecorder() {
+  if (slots_ != own_.data()) ::munmap(slots_, bytes());
+}
 
 // An odd version says that the slot is being written.
 template <class Fn>
 void FlightRecorder::write(const Fn& fn) {
-  Slot& slot = slots_[rank_];
+  Slot& slot = slots_.load()[rank_];
   const uint64_t version = slot.words[kVersion].load(std::memory_order_relaxed) | 1;
   slot.words[kVersion].store(version);
   fn(slot);
@@ -119,7 +123,7 @@ void FlightRecorder::collective_waits(std::string_view what) {
 }
 
 FlightEntry FlightRecorder::entry(int rank) const {
-  const Slot& slot = slots_[rank];
+  const Slot& slot = slots_.load()[rank];
   std::array<uint64_t, kSlotWords> words{};
   // A slot that is being written is read again. One whose version stands still and odd belongs to a
   // writer that died or was stopped in the middle: it is taken as it is.

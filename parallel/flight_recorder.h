@@ -28,12 +28,15 @@ struct FlightEntry {
 
 class FlightRecorder {
  public:
-  // Creates `path` where it is missing, with room for `ranks`, and clears this rank's slot. Throws
-  // std::system_error with the path (no space, no rights, not a plain file).
-  FlightRecorder(const std::string& path, int rank, int ranks);
+  // In memory of its own: nobody else reads it yet.
+  FlightRecorder(int rank, int ranks);
   ~FlightRecorder();
   FlightRecorder(const FlightRecorder&) = delete;
   FlightRecorder& operator=(const FlightRecorder&) = delete;
+
+  // From now on in the file `path`, which is made where it is missing. Once; by the thread that
+  // writes. Throws std::system_error with the path (no space, no rights, not a plain file).
+  void share(const std::string& path);
 
   // By any thread of this rank, one at a time. What is too long is cut.
   void section(std::string_view name, int64_t step);
@@ -58,8 +61,11 @@ class FlightRecorder {
   static void put_text(Slot& slot, size_t first, size_t words, std::string_view text);
   FlightEntry entry(int rank) const;
 
+  size_t bytes() const { return sizeof(Slot) * static_cast<size_t>(ranks_); }
+
   int rank_, ranks_;
-  Slot* slots_ = nullptr;  // mapped
+  std::vector<Slot> own_;
+  std::atomic<Slot*> slots_;  // own_, or the file's
 };
 
 // One line a rank: "rank 1: section step, step 7, call 311 waits for ..., 12.0 s ago (process 4711

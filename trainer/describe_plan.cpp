@@ -66,9 +66,9 @@ std::string describe(const RunPlan& plan) {
                per_token * static_cast<double>(plan.tokens_per_step));
   text += line(
       "memory     a rank: parameters %.1f, gradients %.1f, optimizer %.1f, activations about "
-      "%.1f, together about %.1f MiB",
+      "%.1f, together about %.1f MiB; for saves a copy of %.1f in host memory",
       mib(memory.parameters), mib(memory.gradients), mib(memory.optimizer), mib(memory.activations),
-      mib(memory.total()));
+      mib(memory.total()), mib(memory.snapshot));
   return text;
 }
 

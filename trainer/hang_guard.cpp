@@ -46,23 +46,13 @@ std::chrono::seconds limit_of(HangGuard::Section section, const configs::Watchdo
   return std::chrono::seconds(0);
 }
 
-parallel::FlightRecorder open_recorder(const std::string& path, int rank, int ranks) {
-  try {
-    return {path, rank, ranks};
-  } catch (const std::system_error& error) {
-    throw IoError(std::string(error.what()) +
-                  ": the run folder must be writable and have some space left");
-  }
-}
-
 }  // namespace
 
 struct HangGuard::State {
-  State(const configs::WatchdogConfig& of, const std::string& path, parallel::Communicator& inner,
-        std::function<void()> end)
+  State(const configs::WatchdogConfig& of, parallel::Communicator& inner, std::function<void()> end)
       : config(of),
         end_job(std::move(end)),
-        recorder(open_recorder(path, inner.rank(), inner.size())),
+        recorder(inner.rank(), inner.size()),
         world(parallel::make_watched_communicator(
             inner, {.recorder = &recorder, .compare = of.compare_collectives()})) {
     parallel::prepare_thread_stacks();
@@ -89,10 +79,19 @@ struct HangGuard::State {
   std::optional<parallel::Watchdog> watchdog;  // last: it uses all of these
 };
 
-HangGuard::HangGuard(const configs::WatchdogConfig& config, const std::string& recorder_path,
-                     parallel::Communicator& world, std::function<void()> end_job)
-    : state_(std::make_unique<State>(config, recorder_path, world, std::move(end_job))) {
+HangGuard::HangGuard(const configs::WatchdogConfig& config, parallel::Communicator& world,
+                     std::function<void()> end_job)
+    : state_(std::make_unique<State>(config, world, std::move(end_job))) {
   enter(Section::kInit, 0);
+}
+
+void HangGuard::share(const std::string& recorder_path) {
+  try {
+    state_->recorder.share(recorder_path);
+  } catch (const std::system_error& error) {
+    throw IoError(std::string(error.what()) +
+                  ": the run folder must be writable and have some space left");
+  }
 }
 
 HangGuard::~HangGuard() = default;

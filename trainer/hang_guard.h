@@ -18,12 +18,15 @@ class HangGuard {
  public:
   enum class Section { kInit, kStep, kEvaluation, kCheckpoint };
 
-  // `recorder_path`: a file for the ranks of this node (RunFolder::flight_recorder). `end_job` is
-  // called once, in a thread of its own, after the report is in the log; it does not return.
-  // `world` must outlive this. Throws IoError.
-  HangGuard(const configs::WatchdogConfig& config, const std::string& recorder_path,
-            parallel::Communicator& world, std::function<void()> end_job);
+  // `end_job` is called once, in a thread of its own, after the report is in the log; it does not
+  // return. `world` must outlive this.
+  HangGuard(const configs::WatchdogConfig& config, parallel::Communicator& world,
+            std::function<void()> end_job);
   ~HangGuard();
+
+  // From now on the ranks of this node read each other's last words, in this file
+  // (RunFolder::flight_recorder). Throws IoError.
+  void share(const std::string& recorder_path);
 
   // The world whose calls are recorded (and, where the config says so, compared). Lives as long as
   // this.

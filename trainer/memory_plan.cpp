@@ -143,6 +143,9 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   memory.gradients = elements * (zero ? kFloat + (kFloat + number) / copies : kFloat);
   memory.optimizer = kFloat * (moments + (in_bf16(run) ? 1 : 0)) * elements / copies;
   memory.activations = token * tokens + widened_bytes(run, tp);
+  if (run.checkpoint().asynchronous()) {
+    memory.snapshot = kFloat * (1 + moments) * elements / plan.copies;
+  }
   return memory;
 }
 

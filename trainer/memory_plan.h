@@ -19,6 +19,7 @@ struct MemoryPlan {
   double gradients = 0;   // flat buckets; with ZeRO the copy's own rows of gradients and values too
   double optimizer = 0;   // moments; of BF16 the masters too
   double activations = 0;  // saved for backward, and the logits with their gradient
+  double snapshot = 0;  // in host memory: what a save under way is written from; not in the total
   double total() const { return parameters + gradients + optimizer + activations; }
 };
 MemoryPlan plan_memory(const RunPlan& plan);

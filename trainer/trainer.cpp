@@ -129,9 +129,8 @@ void Run::open_folder() {
   }
   lease_ = world_.all_gather_bytes(lease_).front();
   // mpirun ends the other ranks when one ends with an error.
-  hang_guard_ =
-      std::make_unique<HangGuard>(plan_.config.watchdog(), folder_.flight_recorder(), world_,
-                                  [] { std::_Exit(static_cast<int>(ExitCode::kHang)); });
+  hang_guard_ = std::make_unique<HangGuard>(plan_.config.watchdog(), world_,
+                                            [] { std::_Exit(static_cast<int>(ExitCode::kHang)); });
   grid_ = parallel::make_grid(hang_guard_->world(), plan_.ranks / plan_.copies);
   control_ = std::make_unique<RunControl>(
       RunLimits{request_.run_dir, request_.max_minutes, request_.stop_after}, world_);
@@ -166,6 +165,7 @@ void Run::start_state() {
   }
   // The log's file comes last: a resume that was refused has changed nothing.
   open_log(world_.rank(), world_.size(), folder_.log(world_.rank()));
+  hang_guard_->share(folder_.flight_recorder());
   if (first()) folder_.write_config(configs::print(plan_.config));
   reporter_ = std::make_unique<RunReporter>(plan_, folder_, world_, *grid_);
   reporter_->start_from(progress_);

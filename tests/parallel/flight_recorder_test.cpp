@@ -17,10 +17,16 @@
 namespace dagpam::parallel {
 namespace {
 
+struct Shared : FlightRecorder {
+  Shared(const std::string& path, int rank, int ranks) : FlightRecorder(rank, ranks) {
+    share(path);
+  }
+};
+
 TEST(FlightRecorderTest, EveryRankReadsWhatTheOthersDidLast) {
   const data::ScratchFolder folder;
   const std::string path = folder / "flight";
-  FlightRecorder one(path, 0, 3), two(path, 1, 3);
+  Shared one(path, 0, 3), two(path, 1, 3);
   one.section("step", 7);
   two.section("a section with too long a name", 8);
   two.collective_begins("all_reduce Float [3]");
@@ -43,13 +49,29 @@ TEST(FlightRecorderTest, EveryRankReadsWhatTheOthersDidLast) {
   EXPECT_NE(to_text(seen).find("\nrank 2: no word on this node"), std::string::npos);
 }
 
+TEST(FlightRecorderTest, WhatWasWrittenBeforeItIsSharedIsKept) {
+  const data::ScratchFolder folder;
+  const std::string path = folder / "flight";
+  FlightRecorder early(0, 2);
+  early.section("init", 1);
+  early.collective_begins("barrier");
+  EXPECT_EQ(early.read()[0].section, "init");
+  const Shared other(path, 1, 2);
+  EXPECT_EQ(other.read()[0].process, 0);
+  early.share(path);
+  EXPECT_EQ(other.read()[0].section, "init");
+  EXPECT_EQ(other.read()[0].calls, 1);
+  early.section("step", 2);
+  EXPECT_EQ(other.read()[0].step, 2);
+}
+
 TEST(FlightRecorderTest, ANewStartForgetsTheRankAndKeepsTheOthers) {
   const data::ScratchFolder folder;
   const std::string path = folder / "flight";
-  FlightRecorder other(path, 1, 2);
+  Shared other(path, 1, 2);
   other.section("step", 3);
-  { FlightRecorder(path, 0, 2).section("step", 9); }
-  const FlightRecorder again(path, 0, 2);
+  { Shared(path, 0, 2).section("step", 9); }
+  const Shared again(path, 0, 2);
   EXPECT_EQ(again.read()[0].step, 0);
   EXPECT_EQ(again.read()[1].step, 3);
 }
@@ -60,7 +82,7 @@ TEST(FlightRecorderTest, TellsWhatBecameOfAProcess) {
   const std::string path = folder / "flight";
   const pid_t child = ::fork();
   if (child == 0) {
-    FlightRecorder mine(path, 1, 2);
+    Shared mine(path, 1, 2);
     mine.section("checkpoint", 5);
     ::raise(SIGSTOP);
     ::_exit(0);
@@ -68,7 +90,7 @@ TEST(FlightRecorderTest, TellsWhatBecameOfAProcess) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
   ASSERT_TRUE(WIFSTOPPED(status));
-  const FlightRecorder recorder(path, 0, 2);
+  const Shared recorder(path, 0, 2);
   EXPECT_NE(to_text(recorder.read()).find("(process " + std::to_string(child) + " is stopped)"),
             std::string::npos)
       << to_text(recorder.read());
@@ -82,8 +104,8 @@ TEST(FlightRecorderTest, TellsWhatBecameOfAProcess) {
 TEST(FlightRecorderTest, NoReaderSeesHalfAnEntry) {
   const data::ScratchFolder folder;
   const std::string path = folder / "flight";
-  FlightRecorder writer(path, 0, 1);
-  const FlightRecorder reader(path, 0, 1);
+  Shared writer(path, 0, 2);
+  const Shared reader(path, 1, 2);
   std::atomic<bool> over{false};
   const std::jthread work([&] {
     for (int i = 0; i < 3'000'000; ++i) writer.section(i % 2 == 0 ? "even" : "odd", i);
@@ -101,13 +123,13 @@ TEST(FlightRecorderTest, WhatIsInTheFileIsPrintableWhateverItIs) {
   const data::ScratchFolder folder;
   const std::string path = folder / "flight";
   std::ofstream(path) << std::string(4096, '\x1b');
-  const FlightRecorder recorder(path, 0, 2);
+  const Shared recorder(path, 0, 2);
   for (const char c : to_text(recorder.read())) EXPECT_TRUE(c == '\n' || (c >= ' ' && c <= '~'));
 }
 
 TEST(FlightRecorderTest, APathThatCannotBeIsNamed) {
   try {
-    FlightRecorder("/proc/no/flight", 0, 2);
+    Shared("/proc/no/flight", 0, 2);
     FAIL();
   } catch (const std::system_error& error) {
     EXPECT_NE(std::string(error.what()).find("/proc/no/flight: cannot be opened"),

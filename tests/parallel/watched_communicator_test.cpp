@@ -32,7 +32,7 @@ TEST(WatchedCommunicatorTest, EqualCallsPassAndGiveWhatTheyShould) {
     group.all_reduce(t);
     EXPECT_TRUE(t.equal(at::full({4}, 3.0)));
     at::Tensor all = at::ones({6});
-    group.all_gather(all, at::full({2}, group.rank()));
+    group.all_gather(all, at::full({2}, static_cast<float>(group.rank())));
     EXPECT_EQ(all[5].item<double>(), 2);
     group.barrier();
     const auto part = group.split(group.rank() % 2, 0);
@@ -72,7 +72,8 @@ TEST(WatchedCommunicatorTest, TheRecorderKnowsWhatIsWaitedFor) {
   const data::ScratchFolder folder;
   const std::string path = folder / "flight";
   run_ranks_as_threads(2, [&](Communicator& world) {
-    FlightRecorder recorder(path, world.rank(), 2);
+    FlightRecorder recorder(world.rank(), 2);
+    recorder.share(path);
     const auto group = make_watched_communicator(world, {.recorder = &recorder});
     const auto mine = [&] { return recorder.read()[static_cast<size_t>(world.rank())]; };
     at::Tensor t = at::ones({4});

@@ -116,8 +116,8 @@ TEST_P(BadStepTest, GradientElement) {
   });
 }
 
-// The loss: logits overflow.
-TEST_P(BadStepTest, Loss) {
+// Logits overflow, and with them the loss.
+TEST_P(BadStepTest, Logits) {
   run("norm.weight", [](at::Tensor& value) { value.fill_(3e38); });
 }
 

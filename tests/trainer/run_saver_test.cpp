@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "configs/errors.h"
@@ -22,6 +23,8 @@
 #include "tests/data/scratch_folder.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/reader.h"
+#include "trainer/memory_plan.h"
+#include "trainer/run_plan.h"
 
 namespace dagpam::trainer {
 namespace {
@@ -210,6 +213,20 @@ TEST_F(RunSaverTest, ACommitThatIsRefusedIsTold) {
                    [] { throw CheckpointError("another start has taken over"); }),
                CheckpointError);
   EXPECT_FALSE(exists(1));
+}
+
+TEST_F(RunSaverTest, RanksShareOutWhatTheyHoldAlike) {
+  std::atomic<size_t> bytes = 0;
+  run([&](RunSaver&, TrainingStep& step, Agreement&, parallel::Communicator& world) {
+    const parallel::Grid grid = parallel::make_grid(world, 1);
+    Snapshot snapshot;
+    snapshot.take(state_of(step, false), grid, true);
+    size_t mine = 0;
+    for (const auto& piece : snapshot.pieces()) mine += piece.bytes.size();
+    EXPECT_GT(mine, 0U);
+    bytes += mine;
+  });
+  EXPECT_EQ(static_cast<double>(bytes), 2 * plan_memory(plan_run(config_, 2)).snapshot);
 }
 
 TEST_F(RunSaverTest, WithoutAsynchronousItIsCommittedAtOnce) {

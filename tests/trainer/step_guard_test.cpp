@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "configs/errors.h"
+#include "trainer/bad_step_policy.h"
+
 namespace dagpam::trainer {
 namespace {
 
@@ -105,6 +108,59 @@ TEST(StepGuard, ALossThatJumpsOnOneRankIsBadOnAll) {
     EXPECT_TRUE(judge(guard, 16, world.rank() == 1 ? 50 : 1, 1));
     EXPECT_EQ(guard.first_bad(), 16);
   });
+}
+
+std::string message_of(BadStepPolicy& policy) {
+  try {
+    policy.look();
+    return "";
+  } catch (const NonFiniteError& error) {
+    return error.what();
+  }
+}
+
+TEST(BadStepPolicy, AbortNamesTheStep) {
+  const auto world = parallel::make_self_communicator();
+  const BadStepConfig config = config_of(BadStepConfig::ABORT);
+  StepGuard guard(config, *world);
+  BadStepPolicy policy(config, guard);
+  judge(guard, 40, 1, 1);
+  EXPECT_EQ(policy.look(), BadStepPolicy::Verdict::kGoOn);
+  judge(guard, 41, 1, kNan);
+  EXPECT_EQ(message_of(policy).find("step 42: "), 0U) << message_of(policy);
+}
+
+TEST(BadStepPolicy, SkippingEndsWithItsBudgetWhichSpansResumes) {
+  const auto world = parallel::make_self_communicator();
+  BadStepConfig config = config_of(BadStepConfig::SKIP);
+  config.set_budget(3);
+  StepGuard before(config, *world), guard(config, *world);
+  judge(before, 0, 1, kNan);
+  judge(before, 1, 1, kNan);
+  guard.restore(before.save());
+  BadStepPolicy policy(config, guard);
+  judge(guard, 2, 1, kNan);
+  EXPECT_EQ(policy.look(), BadStepPolicy::Verdict::kGoOn);
+  judge(guard, 3, 1, kNan);
+  EXPECT_NE(message_of(policy).find("4 bad steps are more than"), std::string::npos);
+}
+
+TEST(BadStepPolicy, RollbacksEndWithTheirBudget) {
+  const auto world = parallel::make_self_communicator();
+  BadStepConfig config = config_of(BadStepConfig::ROLLBACK);
+  config.set_budget(2);
+  StepGuard guard(config, *world);
+  BadStepPolicy policy(config, guard);
+  const auto saved = guard.save();
+  for (int i = 0; i < 2; ++i) {
+    judge(guard, i, 1, kNan);
+    EXPECT_EQ(policy.look(), BadStepPolicy::Verdict::kRollBack);
+    guard.restore(saved);
+    guard.count_rollback();
+    EXPECT_EQ(policy.look(), BadStepPolicy::Verdict::kGoOn);
+  }
+  judge(guard, 9, 1, kNan);
+  EXPECT_NE(message_of(policy).find("rollbacks is used up"), std::string::npos);
 }
 
 }  // namespace
