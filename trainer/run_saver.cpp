@@ -78,7 +78,7 @@ void RunSaver::begin(const Progress& progress) {
   saving_ = progress.step;
   writer_ = std::make_unique<checkpoint::CheckpointWriter>(
       posix_file_system(), checkpoint::SaveOptions{settings_.checkpoints, progress.step,
-                                                   progress.run_id, settings_.lease});
+                                                   progress.run_id, settings_.lease, log_warning});
   record_.clear();
   begun_ = start;
   state_ = State::kShards;
