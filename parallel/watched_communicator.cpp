@@ -38,11 +38,11 @@ class WatchedWork : public Work {
 class WatchedCommunicator : public Communicator {
  public:
   WatchedCommunicator(std::shared_ptr<Communicator> inner, const WatchOptions& options)
-      : inner_(std::move(inner)), options_(options) {}
+      : inner_(std::move(inner)), options_(options), name_(inner_->name()) {}
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
-  std::string name() const override { return inner_->name(); }
+  std::string name() const override { return name_; }
   at::Device device() const override { return inner_->device(); }
   bool overlaps() const override { return inner_->overlaps(); }
 
@@ -110,7 +110,7 @@ class WatchedCommunicator : public Communicator {
 
  private:
   void record(const std::string& what) {
-    if (options_.recorder) options_.recorder->collective_begins("in " + what + ", " + name());
+    if (options_.recorder) options_.recorder->collective_begins("in " + what + ", " + name_);
   }
 
   // Returns what it was given.
@@ -146,6 +146,7 @@ class WatchedCommunicator : public Communicator {
 
   std::shared_ptr<Communicator> inner_;
   WatchOptions options_;
+  std::string name_;
   int64_t calls_ = 0;
 };
 

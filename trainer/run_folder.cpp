@@ -1,14 +1,12 @@
 #include "trainer/run_folder.h"
 
-#include <unistd.h>
-
-#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <span>
 
 #include "configs/errors.h"
 #include "trainer/checkpoint/file_operations.h"
+#include "trainer/checkpoint/this_start.h"
 
 namespace dagpam::trainer {
 
@@ -31,9 +29,7 @@ std::string RunFolder::profile(int rank) const {
 }
 
 std::string RunFolder::flight_recorder() const {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
-  return root + "/logs/flight_recorder_" + host.data();
+  return root + "/logs/flight_recorder_" + checkpoint::host_name();
 }
 
 bool RunFolder::holds_a_run() const {

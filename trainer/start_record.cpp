@@ -3,16 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "configs/errors.h"
+#include "trainer/checkpoint/this_start.h"
 
 namespace dagpam::trainer {
 
@@ -35,21 +34,6 @@ std::vector<ordered_json> read_lines(const std::string& path) {
 int64_t whole(const ordered_json& line, const char* key) {
   const auto found = line.find(key);
   return found != line.end() && found->is_number_integer() ? found->get<int64_t>() : -1;
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text.data();
-}
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return host.data();
 }
 
 }  // namespace
@@ -85,9 +69,9 @@ StartRecord::StartRecord(const std::string& run_dir, int64_t from, int64_t reach
   }
   in_vain.push_back({{"from", from},
                      {"reached", reached},
-                     {"host", host_name()},
+                     {"host", checkpoint::host_name()},
                      {"pid", ::getpid()},
-                     {"time", utc_now()}});
+                     {"time", checkpoint::utc_now()}});
   std::ofstream out(path_, std::ios::trunc);
   for (const ordered_json& line : in_vain) out << line.dump() << '\n';
   out.close();

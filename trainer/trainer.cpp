@@ -1,6 +1,6 @@
 #include "trainer/trainer.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/core/Tensor.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -16,12 +16,11 @@
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
 #include "trainer/bad_step_policy.h"
-#include "trainer/checkpoint/catalog.h"
-#include "trainer/checkpoint/run_lock.h"
 #include "trainer/evaluation/evaluator.h"
 #include "trainer/hang_guard.h"
 #include "trainer/profiler.h"
 #include "trainer/replica_check.h"
+#include "trainer/run_claim.h"
 #include "trainer/run_control.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
@@ -36,12 +35,6 @@
 namespace dagpam::trainer {
 
 namespace {
-
-// Of the batch system, for the run folder's lock.
-std::string job_id() {
-  const char* id = std::getenv("SLURM_JOB_ID");
-  return id ? id : "";
-}
 
 class Run {
  public:
@@ -94,9 +87,8 @@ class Run {
   RunPlan plan_;
   std::unique_ptr<HangGuard> hang_guard_;
   std::optional<parallel::Grid> grid_;
-  std::unique_ptr<checkpoint::RunLock> lock_;  // rank 0
-  std::string lease_;                          // rank 0's, on every rank
-  std::optional<StartRecord> start_record_;    // rank 0
+  std::unique_ptr<RunClaim> claim_;
+  std::optional<StartRecord> start_record_;  // rank 0
   std::unique_ptr<RunControl> control_;
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<BadStepPolicy> bad_steps_;
@@ -111,23 +103,7 @@ class Run {
 void Run::open_folder() {
   parallel::require_same_on_all_ranks(world_, "the resolved config", configs::digest(plan_.config),
                                       "give every rank the same --config files and overrides");
-  // Rank 0 looks and tells, so that all ranks refuse together.
-  at::Tensor holds = at::zeros({1}, at::kLong);
-  if (first() && folder_.holds_a_run()) holds.fill_(1);
-  world_.broadcast(holds, 0);
-  if (holds.item<int64_t>() != 0 && request_.resume.empty()) {
-    throw CheckpointError(request_.run_dir +
-                          ": holds a run already: give --resume latest to go on "
-                          "with it, or another --run-dir");
-  }
-  if (first()) {
-    folder_.create();
-    lock_ = std::make_unique<checkpoint::RunLock>(request_.run_dir, job_id());
-    checkpoint::remove_stale(checkpoint::posix_file_system(), folder_.checkpoints(),
-                             lock_->lease());
-    lease_ = lock_->lease();
-  }
-  lease_ = world_.all_gather_bytes(lease_).front();
+  claim_ = std::make_unique<RunClaim>(folder_, !request_.resume.empty(), world_);
   // mpirun ends the other ranks when one ends with an error.
   hang_guard_ = std::make_unique<HangGuard>(plan_.config.watchdog(), world_,
                                             [] { std::_Exit(static_cast<int>(ExitCode::kHang)); });
@@ -172,9 +148,9 @@ void Run::start_state() {
   bad_steps_ = std::make_unique<BadStepPolicy>(plan_.config.train().bad_step(), step_->guard());
   SaveSettings settings;
   settings.checkpoints = folder_.checkpoints();
-  settings.lease = lease_;
+  settings.lease = claim_->lease();
   settings.before_commit = [this] {
-    lock_->check();
+    claim_->check();
     reporter_->flush();  // a checkpoint never runs ahead of the lines that lead to it
   };
   settings.config = plan_.config;
@@ -246,7 +222,7 @@ void Run::finish_run() {
                             : "done: " + where);
   flush_log();
   world_.barrier();
-  lock_.reset();
+  claim_.reset();
 }
 
 // True where the run went back to a checkpoint. All ranks look at the same steps.

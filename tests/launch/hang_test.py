@@ -40,12 +40,6 @@ class HangTest(unittest.TestCase):
         return subprocess.Popen(program.command(*words, ranks=2, exported=exported, binary=binary),
                                 env=program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
-    def await_words(self, job, words):
-        for line in job.stderr:
-            if words in line:
-                return
-        self.fail(f"'{words}' was not said")
-
     def end(self, job, ranks, code=6):
         _, said = job.communicate(timeout=LIMIT_S + 60)
         self.assertEqual(job.returncode, code, said)
@@ -57,7 +51,7 @@ class HangTest(unittest.TestCase):
 
     def test_a_stopped_rank_is_named_by_the_other(self):
         job = self.start(self.folder / "stopped", "--set", f"watchdog.step_s={LIMIT_S}")
-        self.await_words(job, "step 3/")
+        program.await_words(job, "step 3/")
         ranks = program.children(job.pid)
         os.kill(ranks[1], signal.SIGSTOP)
         said = self.end(job, ranks)
@@ -70,7 +64,7 @@ class HangTest(unittest.TestCase):
 
     def test_a_rank_that_is_slow_goes_on(self):
         job = self.start(self.folder / "slow", "--set", "watchdog.step_s=20", "--stop-after", "200")
-        self.await_words(job, "step 3/")
+        program.await_words(job, "step 3/")
         ranks = program.children(job.pid)
         os.kill(ranks[1], signal.SIGSTOP)
         time.sleep(2)
@@ -81,7 +75,7 @@ class HangTest(unittest.TestCase):
         run_dir = self.folder / "write"
         job = self.start(run_dir, "--set", "checkpoint.every=10", "--set", f"watchdog.checkpoint_s={LIMIT_S}",
                          environment={"DAGPAM_KILL": "before fsync shard1 1 hang"}, binary=os.environ["DAGPAM_KILLED"])
-        self.await_words(job, "step 3/")
+        program.await_words(job, "step 3/")
         said = self.end(job, program.children(job.pid))
         self.assertRegex(said, r"hangs: section checkpoint, step 30 has taken longer than watchdog.checkpoint_s, 3 s")
         # The save before it stands, and nothing half written has a final name.

@@ -52,6 +52,14 @@ def check(*arguments, **options):
     return done
 
 
+def await_words(job, words):
+    """Reads what a job that was started with a pipe for its errors says, until a line has `words` in it."""
+    for line in job.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"'{words}' was not said")
+
+
 def write_text(path, characters, seed):
     """Made-up words with a little structure, so that a model has something to learn."""
     rng = random.Random(seed)

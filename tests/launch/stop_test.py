@@ -35,13 +35,6 @@ class StopTest(unittest.TestCase):
         return subprocess.Popen(program.command(*self.train_words(run_dir, *more), ranks=ranks),
                                 env=program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
-    def await_words(self, job, words):
-        """Reads what the job says until a line has `words` in it."""
-        for line in job.stderr:
-            if words in line:
-                return
-        self.fail(f"'{words}' was not said")
-
     def end(self, job, code):
         _, said = job.communicate(timeout=60)
         self.assertEqual(job.returncode, code, said)
@@ -58,7 +51,7 @@ class StopTest(unittest.TestCase):
             with self.subTest(number):
                 run_dir = self.folder / number.name
                 job = self.start(run_dir)
-                self.await_words(job, "step 30/")
+                program.await_words(job, "step 30/")
                 job.send_signal(number)
                 self.assertIn("--resume latest", self.end(job, 8))
                 self.assertEqual(len(list((run_dir / "checkpoints").iterdir())), 1)
@@ -78,7 +71,7 @@ class StopTest(unittest.TestCase):
     def test_a_signal_to_one_rank_stops_all_at_one_step(self):
         run_dir = self.folder / "one_rank"
         job = self.start(run_dir, "--set", "train.steps=1000000", "--set", "schedule.decay_steps=100", ranks=2)
-        self.await_words(job, "step 30/")
+        program.await_words(job, "step 30/")
         ranks = program.children(job.pid)
         self.assertEqual(len(ranks), 2)
         os.kill(ranks[1], signal.SIGTERM)
@@ -92,7 +85,7 @@ class StopTest(unittest.TestCase):
         words = ("--set", f"data.valid={long_text}", "--set", "train.micro_batch=1", "--set", "train.eval_every=30",
                  "--set", "train.steps=31", "--set", "schedule.decay_steps=31")
         job = self.start(run_dir, *words)
-        self.await_words(job, "step 30/")  # said before the evaluation, which takes many seconds
+        program.await_words(job, "step 30/")  # said before the evaluation, which takes many seconds
         job.send_signal(signal.SIGTERM)
         self.assertIn("the evaluation is left", self.end(job, 8))
         self.assertEqual(program.metrics(run_dir)[1], [])
@@ -104,7 +97,7 @@ class StopTest(unittest.TestCase):
         run_dir = self.folder / "twice"
         job = self.start(run_dir, "--set", "train.steps=1000000", "--set", "schedule.decay_steps=100",
                          "--set", "train.eval_every=0")
-        self.await_words(job, "step 30/")
+        program.await_words(job, "step 30/")
         os.kill(job.pid, signal.SIGSTOP)  # so that the first one cannot be acted upon before the second
         job.send_signal(signal.SIGTERM)
         job.send_signal(signal.SIGUSR1)
@@ -116,9 +109,9 @@ class StopTest(unittest.TestCase):
         run_dir = self.folder / "files"
         job = self.start(run_dir, "--set", "train.steps=1000000", "--set", "schedule.decay_steps=100",
                          "--set", "train.eval_every=0")
-        self.await_words(job, "step 30/")
+        program.await_words(job, "step 30/")
         (run_dir / "SAVE").touch()
-        self.await_words(job, "saved step")
+        program.await_words(job, "saved step")
         self.assertFalse((run_dir / "SAVE").exists())
         self.assertIsNone(job.poll())
         (run_dir / "STOP").touch()

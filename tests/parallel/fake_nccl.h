@@ -4,6 +4,7 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,8 +13,17 @@
 #include <vector>
 
 #include "parallel/nccl_api.h"
+#include "parallel/nccl_job.h"
 
 namespace dagpam::parallel::fakes {
+
+// Without the watch thread: tests call watch() themselves.
+inline NcclOptions options(std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
+  NcclOptions o;
+  o.timeout = timeout;
+  o.watch_every = std::chrono::milliseconds(0);
+  return o;
+}
 
 // Streams and events are numbers; the calling thread's current stream is "caller".
 class DeviceNotes : public NcclApi {

@@ -21,16 +21,10 @@
 namespace dagpam::parallel {
 namespace {
 
+using fakes::options;
 using fakes::ScriptedNccl;
 using std::chrono::milliseconds;
 using Log = std::vector<std::string>;
-
-NcclOptions options(milliseconds timeout = std::chrono::seconds(20)) {
-  NcclOptions o;
-  o.timeout = timeout;
-  o.watch_every = milliseconds(0);
-  return o;
-}
 
 // One rank whose device is the CPU, so that every tensor goes to the fake.
 struct Rig {

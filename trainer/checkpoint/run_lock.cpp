@@ -7,13 +7,13 @@
 
 #include <array>
 #include <cerrno>
-#include <ctime>
 #include <random>
 #include <sstream>
 #include <system_error>
 
 #include "configs/errors.h"
 #include "trainer/checkpoint/file_operations.h"
+#include "trainer/checkpoint/this_start.h"
 
 namespace dagpam::checkpoint {
 namespace {
@@ -35,15 +35,8 @@ std::string new_lease() {
 }
 
 std::string holder_text(const std::string& job, const std::string& lease) {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  std::array<char, 32> started{};
-  std::strftime(started.data(), started.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  std::string out = "host " + std::string(host.data()) + "\npid " + std::to_string(::getpid()) +
-                    "\nstarted " + started.data() + "\n";
+  std::string out = "host " + host_name() + "\npid " + std::to_string(::getpid()) + "\nstarted " +
+                    utc_now() + "\n";
   if (!job.empty()) out += "job " + job + "\n";
   return out + "lease " + lease + "\n";
 }
