@@ -1,6 +1,8 @@
 // `dagpam check`: does the parallel layout change the maths of this config?
+#include <chrono>
 #include <cstdio>
 
+#include "configs/errors.h"
 #include "configs/run_config.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
@@ -14,6 +16,7 @@ namespace {
 struct Arguments {
   ConfigArguments config;
   trainer::LayoutCheckOptions options;
+  int threads = 0;  // ranks as threads of this process; 0: the ranks of this job
 };
 
 void print_row(const char* what, const trainer::Difference& worst) {
@@ -24,23 +27,53 @@ void print_row(const char* what, const trainer::Difference& worst) {
   std::printf(")\n");
 }
 
+void print_result(const trainer::LayoutResult& result, int64_t steps) {
+  std::printf("%s against one rank, %lld steps: %s\n", result.layout.c_str(),
+              static_cast<long long>(steps),
+              result.agrees() ? "agree" : ("DIFFER, first " + result.first).c_str());
+  print_row("loss", result.loss);
+  print_row("gradients", result.gradient);
+  print_row("parameters", result.parameter);
+  for (const std::string& name : result.silent) {
+    std::printf("  gradient zero by symmetry, parameter not compared: %s\n", name.c_str());
+  }
+}
+
+// Alike on all ranks of this process.
+std::vector<trainer::LayoutResult> check_on_threads(const Arguments& arguments,
+                                                    const configs::RunConfig& config,
+                                                    parallel::Communicator& world) {
+  if (world.size() > 1) {
+    throw ConfigError(
+        "--threads " + std::to_string(arguments.threads) + ": this job has " +
+        std::to_string(world.size()) +
+        " ranks of its own: leave --threads out, or start the program without mpirun");
+  }
+  if (!world.device().is_cpu()) {
+    throw ConfigError("--threads " + std::to_string(arguments.threads) +
+                      ": ranks as threads compute on CPUs: set parallel.backend to MPI");
+  }
+  std::vector<trainer::LayoutResult> results;
+  parallel::run_ranks_as_threads(
+      arguments.threads,
+      [&](parallel::Communicator& ranks) {
+        auto mine = trainer::check_layouts(config, arguments.options, ranks);
+        if (ranks.rank() == 0) results = std::move(mine);
+      },
+      std::chrono::seconds(config.parallel().timeout_s()));
+  return results;
+}
+
 void run(const Arguments& arguments, Program& program) {
   const auto config = configs::load(arguments.config.files, arguments.config.overrides);
   configs::validate(config);
   parallel::Communicator& world = program.world(config.parallel().timeout_s(), backend_of(config));
-  const auto results = trainer::check_layouts(config, arguments.options, world);
+  const auto results = arguments.threads > 0
+                           ? check_on_threads(arguments, config, world)
+                           : trainer::check_layouts(config, arguments.options, world);
   for (const trainer::LayoutResult& result : results) {
     if (!result.agrees()) program.exit_code = ExitCode::kDifferent;
-    if (world.rank() != 0) continue;
-    std::printf("%s against one rank, %lld steps: %s\n", result.layout.c_str(),
-                static_cast<long long>(arguments.options.steps),
-                result.agrees() ? "agree" : ("DIFFER, first " + result.first).c_str());
-    print_row("loss", result.loss);
-    print_row("gradients", result.gradient);
-    print_row("parameters", result.parameter);
-    for (const std::string& name : result.silent) {
-      std::printf("  gradient zero by symmetry, parameter not compared: %s\n", name.c_str());
-    }
+    if (world.rank() == 0) print_result(result, arguments.options.steps);
   }
 }
 
@@ -60,6 +93,11 @@ void add_check_command(CLI::App& app, Program& program) {
   command->add_option("--steps", arguments->options.steps, "Steps to train")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--threads", arguments->threads,
+                   "Ranks as threads of this one process, in place of mpirun")
+      ->type_name("RANKS")
+      ->check(CLI::Range(2, 64));
   std::string faults;
   for (const trainer::LayoutFault& fault : trainer::layout_faults()) {
     faults += (faults.empty() ? "" : "; ") + fault.name + ": " + fault.what;

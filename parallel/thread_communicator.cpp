@@ -40,12 +40,12 @@ void reduce_into(at::Tensor& total, const at::Tensor& t, ReduceOp op) {
 }
 
 void do_all_reduce(Meeting& meeting, ReduceOp op) {
-  at::Tensor total = meeting.posts[0].out.clone();
+  at::Tensor& total = meeting.posts[0].out;
   for (size_t rank = 1; rank < meeting.posts.size(); ++rank) {
     reduce_into(total, meeting.posts[rank].out, op);
   }
-  for (Post& post : meeting.posts) {
-    post.out.copy_(total);
+  for (size_t rank = 1; rank < meeting.posts.size(); ++rank) {
+    meeting.posts[rank].out.copy_(total);
   }
 }
 

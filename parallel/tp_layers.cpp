@@ -1,6 +1,5 @@
 #include "parallel/tp_layers.h"
 
-#include <ATen/ops/add.h>
 #include <ATen/ops/linear.h>
 
 #include "parallel/embedding.h"
@@ -35,8 +34,8 @@ at::Tensor RowLinear::forward(const at::Tensor& x, Stream stream) const {
   const at::Tensor bias = bias_ ? bias_->ready() : at::Tensor();
   if (tp_->size() == 1) return at::linear(x, weight_->ready(), bias);
   // The bias joins once, after the sum.
-  const at::Tensor sum = leave_cut_layer(at::linear(x, weight_->ready()), *tp_, stream);
-  return bias.defined() ? at::add(sum, bias) : sum;
+  at::Tensor sum = leave_cut_layer(at::linear(x, weight_->ready()), *tp_, stream);
+  return bias.defined() ? sum.add_(bias) : sum;
 }
 
 VocabularyTable::VocabularyTable(int64_t vocab, int64_t width, double deviation,

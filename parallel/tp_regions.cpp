@@ -4,6 +4,8 @@
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <utility>
+
 namespace dagpam::parallel {
 namespace {
 
@@ -21,11 +23,24 @@ void keep_group(AutogradContext* context, Communicator* tp) {
 // The type in which numbers of `type` are summed over ranks.
 at::ScalarType sum_type(at::ScalarType type) { return type == at::kBFloat16 ? at::kFloat : type; }
 
+bool sums_in_place(const at::Tensor& x) {
+  return x.is_contiguous() && sum_type(x.scalar_type()) == x.scalar_type();
+}
+
 at::Tensor all_reduced(const at::Tensor& x, Communicator& tp) {
   at::Tensor sum = x.to(x.options().dtype(sum_type(x.scalar_type())), /*non_blocking=*/false,
                         /*copy=*/true, at::MemoryFormat::Contiguous);
   tp.all_reduce(sum);
   return sum.to(x.scalar_type());
+}
+
+// In x's own memory where nobody else can see it.
+at::Tensor all_reduced_gradient(const at::Tensor& x, Communicator& tp) {
+  const bool ours = x.use_count() == 1 && x.storage().use_count() == 1;
+  if (!ours || !sums_in_place(x)) return all_reduced(x, tp);
+  at::Tensor sum = x;
+  tp.all_reduce(sum);
+  return sum;
 }
 
 // [B, T / P, C] -> [B, T, C]
@@ -57,13 +72,16 @@ struct CopyToTp : torch::autograd::Function<CopyToTp> {
     return x.view_as(x);
   }
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    return {all_reduced(grads[0], group_of(context)), {}};
+    return {all_reduced_gradient(grads[0], group_of(context)), {}};
   }
 };
 
 struct ReduceFromTp : torch::autograd::Function<ReduceFromTp> {
-  static at::Tensor forward(AutogradContext*, const at::Tensor& x, Communicator* tp) {
-    return all_reduced(x, *tp);
+  static at::Tensor forward(AutogradContext* context, at::Tensor x, Communicator* tp) {
+    if (!sums_in_place(x)) return all_reduced(x, *tp);
+    context->mark_dirty({x});
+    tp->all_reduce(x);
+    return x;
   }
   static variable_list backward(AutogradContext*, const variable_list& grads) {
     return {grads[0], {}};
@@ -100,8 +118,8 @@ at::Tensor copy_to_tp(const at::Tensor& x, Communicator& tp) {
   return tp.size() == 1 ? x : CopyToTp::apply(x, &tp);
 }
 
-at::Tensor reduce_from_tp(const at::Tensor& x, Communicator& tp) {
-  return tp.size() == 1 ? x : ReduceFromTp::apply(x, &tp);
+at::Tensor reduce_from_tp(at::Tensor x, Communicator& tp) {
+  return tp.size() == 1 ? x : ReduceFromTp::apply(std::move(x), &tp);
 }
 
 at::Tensor gather_tokens(const at::Tensor& x, Communicator& tp) {

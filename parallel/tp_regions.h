@@ -10,6 +10,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <utility>
+
 #include "parallel/communicator.h"
 
 namespace dagpam::parallel {
@@ -18,9 +20,10 @@ namespace dagpam::parallel {
 // Forward identity, backward all-reduce.
 at::Tensor copy_to_tp(const at::Tensor& x, Communicator& tp);
 
-// x is this rank's term of a sum.
+// x is this rank's term of a sum, and is used up: the sum is formed in its memory, so no operator
+// may have kept it for backward (a matrix product keeps its inputs alone), and it is no leaf.
 // Forward all-reduce, backward identity.
-at::Tensor reduce_from_tp(const at::Tensor& x, Communicator& tp);
+at::Tensor reduce_from_tp(at::Tensor x, Communicator& tp);
 
 // x [B, T / P, C], this rank's tokens -> [B, T, C], to be used by each rank in its own part of a
 // layer. Forward all-gather, backward reduce-scatter.
@@ -38,8 +41,8 @@ enum class Stream { kWhole, kOwnTokens };
 inline at::Tensor enter_cut_layer(const at::Tensor& x, Communicator& tp, Stream stream) {
   return stream == Stream::kWhole ? copy_to_tp(x, tp) : gather_tokens(x, tp);
 }
-inline at::Tensor leave_cut_layer(const at::Tensor& x, Communicator& tp, Stream stream) {
-  return stream == Stream::kWhole ? reduce_from_tp(x, tp) : reduce_scatter_tokens(x, tp);
+inline at::Tensor leave_cut_layer(at::Tensor x, Communicator& tp, Stream stream) {
+  return stream == Stream::kWhole ? reduce_from_tp(std::move(x), tp) : reduce_scatter_tokens(x, tp);
 }
 
 }  // namespace dagpam::parallel

@@ -37,10 +37,10 @@ struct LayoutResult {
 // own part. What is allowed:
 //   loss       relative 1e-6 at step 1, growing evenly to 5e-6 at step 50
 //   gradient   1e-5 of max(largest entry of the tensor, 1e-3 rms of all gradients) at equal
-//   weights:
-//              at step 1, and at steps 2, 4, 8, ... and the last, where the single rank is lent the
-//              layout's weights for once; in between, where rounding has moved the weights apart,
-//              1e-2. Its norm alike
+//              weights (a tensor of one entry, as lambdas of scope MODEL, is a sum that may pass
+//              through 0: the largest that it has been counts): at step 1, and at steps 2, 4, 8,
+//              ... and the last, where the single rank is lent the layout's weights for once; in
+//              between, where rounding has moved the weights apart, 1e-2. Its norm alike
 //   parameter  equal bits at the start; then, entry by entry, what the differences of the gradients
 //              seen so far can make of it (update_bound.h)
 // With train.precision BF16, where each copy's gradients and each sum over ranks are rounded to 8

@@ -67,7 +67,8 @@ LayoutComparison::LayoutComparison(const configs::RunConfig& config, TrainingSte
       own_(own.model().parameters().all()),
       reference_(reference ? &reference->model().parameters().all() : nullptr),
       group_(group),
-      silent_(own_.size(), true) {
+      silent_(own_.size(), true),
+      largest_(own_.size(), 0) {
   for (const auto& slice : own.gradients().slices()) slices_[slice.parameter.get()] = slice;
   if (!reference) return;
   for (const StateTensor& state : reference->optimizer().state()) {
@@ -178,6 +179,15 @@ void LayoutComparison::losses(int64_t step, double reference, double layout) {
        grown(allowed_.first_loss, allowed_.loss_at_50, step) * std::abs(expected));
 }
 
+// What rounding in a tensor's gradient is measured by: its largest entry. A tensor of one entry is
+// a sum that may pass through 0, where nothing of it shows how large its terms are; so the largest
+// that it has been.
+double LayoutComparison::scale(size_t index, double top) const {
+  int64_t entries = 1;
+  for (const int64_t extent : own_[index]->shard.global_shape) entries *= extent;
+  return entries == 1 ? largest_[index] : top;
+}
+
 void LayoutComparison::compare_gradients(int64_t step, double allowed, const char* kind) {
   double squares = 0, count = 0;
   for (size_t i = 0; reference_ && i < reference_->size(); ++i) {
@@ -200,8 +210,10 @@ void LayoutComparison::compare_gradients(int64_t step, double allowed, const cha
     const at::Tensor whole = reference_gradient(i);
     const double top = shared(reference_ ? largest(whole) : 0, group_);
     if (top > 1e-6 * rms) silent_[i] = false;
+    largest_[i] = std::max(largest_[i], top);
     const double difference = gradient_difference(i, reference_part(whole, i));
-    note(gradient_, kind, step, place(i), difference, allowed * std::max(top, 1e-3 * rms));
+    note(gradient_, kind, step, place(i), difference,
+         allowed * std::max(scale(i, top), 1e-3 * rms));
     differences[i] = (difference + top * (kRounding + clipped_apart)) / divisor(norm);
   }
   group_.all_reduce(differences_, parallel::ReduceOp::kMax);

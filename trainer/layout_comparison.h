@@ -63,6 +63,7 @@ class LayoutComparison {
   at::Tensor whole_of_layout(size_t index) const;
   at::Tensor second_moment(size_t index) const;
   double gradient_difference(size_t index, const at::Tensor& expected) const;
+  double scale(size_t index, double top) const;
   void compare_gradients(int64_t step, double allowed, const char* kind);
   std::string place(size_t index) const;
   void note(Difference& worst, const char* kind, int64_t step, const std::string& where,
@@ -80,6 +81,7 @@ class LayoutComparison {
   std::map<const parallel::Parameter*, at::Tensor> second_;  // the reference's, ADAMW
   std::vector<at::Tensor> lent_from_;                        // the reference's own weights
   std::vector<bool> silent_;                                 // no gradient seen so far
+  std::vector<double> largest_;                              // gradient entry so far
   std::vector<UpdateBound> bounds_;                          // of this rank's parts
   at::Tensor differences_;  // float64 [parameters]: of the last gradients as they are clipped
   Difference loss_, gradient_, parameter_;

@@ -271,9 +271,16 @@ class TrainTest(unittest.TestCase):
 
     def test_layouts_agree(self):
         layouts = "dp1,dp4,tp2,tp4,dp2tp2,dp2tp2spzero"
-        done = program.check("check", "--config", self.config, "--layouts", layouts, "--steps", 20, ranks=4)
-        print(done.stdout)
-        self.assertEqual(done.stdout.count("agree"), 6)
+        words = ("check", "--config", self.config, "--layouts", layouts, "--steps", 20)
+        for more, ranks in (((), 4), (("--threads", 4), 1)):
+            with self.subTest(ranks=ranks):
+                done = program.check(*words, *more, ranks=ranks)
+                print(done.stdout)
+                self.assertEqual(done.stdout.count("agree"), 6)
+        struck = program.run(*words[:3], "--layouts", "tp2", "--steps", 2, "--threads", 2, "--inject", "gradient-scale")
+        self.assertEqual(struck.returncode, 1, struck.stderr)
+        self.assertIn("DIFFER", struck.stdout)
+        self.assertIn("--threads 4: this job has 2 ranks", self.refuse(2, *words, "--threads", 4, ranks=2))
 
 
 if __name__ == "__main__":

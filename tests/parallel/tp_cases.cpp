@@ -85,8 +85,12 @@ void regions_go_both_ways(Communicator& group) {
   const Both copied = run(in(copy_to_tp), whole, slope * mine);
   expect_equal(copied.y, whole, "copy_to_tp forward");
   expect_equal(copied.dx, slope * all, "copy_to_tp backward");
+  // The sum may take a gradient's memory, but not that of one which others hold.
+  expect_equal(run(in(copy_to_tp), whole, slope).dx, slope * ranks, "copy_to_tp, held gradient");
+  expect_equal(slope, counted({2, ranks * tokens, 2}, -7), "a gradient that others hold");
 
-  const Both reduced = run(in(reduce_from_tp), whole * mine, slope);
+  const auto reduce = [&group](const at::Tensor& x) { return reduce_from_tp(x.add(0), group); };
+  const Both reduced = run(reduce, whole * mine, slope);
   expect_equal(reduced.y, whole * all, "reduce_from_tp forward");
   expect_equal(reduced.dx, slope, "reduce_from_tp backward");
 
