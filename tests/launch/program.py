@@ -26,6 +26,14 @@ def children(pid):
     return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_alive(process):
+    """Whether it is there, and not only waits for its parent to look at its end."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def untimed(lines):
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 

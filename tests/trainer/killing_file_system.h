@@ -32,18 +32,21 @@ inline std::string part_of(const std::string& path) {
   return has("/step-") ? "step" : "checkpoints";
 }
 
-// The order "WHEN OPERATION PART N [hang]": before, during (a write) or after the N-th such call
-// since the process began its second save, e.g. "after rename step 1"; so each start gets one step
-// further. With "hang" the call never returns, and the process lives on. Several threads may call.
+// The order "WHEN OPERATION PART N [hang] [save K]": before, during (a write) or after the N-th
+// such call since the process began its K-th save (2: so each start gets one step further), e.g.
+// "after rename step 1". With "hang" the call never returns, and the process lives on. Several
+// threads may call.
 class KillingFileSystem final : public ForwardingFileSystem {
  public:
   KillingFileSystem(FileSystem& real, const std::string& order) : ForwardingFileSystem(real) {
     int calls = 0;
     std::istringstream words(order);
-    std::string end;
-    words >> when_ >> operation_ >> part_ >> calls >> end;
+    words >> when_ >> operation_ >> part_ >> calls;
     left_ = calls;
-    hangs_ = end == "hang";
+    for (std::string word; words >> word;) {
+      hangs_ |= word == "hang";
+      if (word == "save") words >> save_;
+    }
   }
 
   int before(const std::string& operation, const std::string& path) override {
@@ -52,7 +55,7 @@ class KillingFileSystem final : public ForwardingFileSystem {
     {
       const std::lock_guard lock(order_mutex_);
       if (operation == "mkdir" && part == "temporary") saves_.insert(path);
-      struck() = saves_.size() == 2 && operation == operation_ && part == part_ && --left_ == 0;
+      struck() = saves_.size() >= save_ && operation == operation_ && part == part_ && --left_ == 0;
     }
     if (struck() && when_ == "before") die();
     return 0;
@@ -84,6 +87,7 @@ class KillingFileSystem final : public ForwardingFileSystem {
   std::mutex order_mutex_;
   std::set<std::string> saves_;  // their folders
   int left_ = 0;
+  size_t save_ = 2;
   bool hangs_ = false;
 };
 
