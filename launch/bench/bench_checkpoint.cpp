@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "configs/errors.h"
+#include "launch/bench/bench_save.h"
 #include "launch/bench/row.h"
 #include "trainer/checkpoint/blocks.h"
 #include "trainer/checkpoint/catalog.h"
@@ -63,8 +64,11 @@ class Workshop {
   Workshop(const Workshop&) = delete;
   Workshop& operator=(const Workshop&) = delete;
 
+  void make_room() const { fs::remove(plain()); }
+
   std::string plain() const { return path_ + "/plain"; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
+  std::string saves() const { return path_ + "/saves"; }
 
  private:
   std::string path_;
@@ -152,7 +156,7 @@ void drop_pages(const std::string& path) {
 }
 
 struct Times {
-  std::vector<double> write, plain_write, digest, verify, load, plain_read, snapshot;
+  std::vector<double> write, plain_write, digest, verify, load, plain_read;
 };
 
 // Who goes first changes from round to round.
@@ -192,8 +196,6 @@ void run_round(const Workshop& workshop, int64_t round, const Bytes& bytes, Byte
       },
       [&] { cold(times.plain_read, [&] { plain_read(workshop.plain(), block); }); });
   if (copy != bytes) throw CheckpointError(path + ": what was read is not what was written");
-  times.snapshot.push_back(
-      milliseconds_of([&] { std::memcpy(copy.data(), bytes.data(), bytes.size()); }));
   checkpoint::remove_folder(posix_file_system(), path);
 }
 
@@ -218,7 +220,7 @@ void bench_checkpoint(const CheckpointBenchOptions& options) {
     row.per_second = static_cast<double>(bytes.size()) / row.ours_ms * 1e3;
     row.unit = "bytes";
     row.peer = peer;
-    if (!theirs.empty()) row.peer_ms = median(theirs);
+    row.peer_ms = median(theirs);
     print_row(row, options.json);
   };
   print("write", "4 MiB blocks, digests, fsync, rename", times.write, "plain write, fsync",
@@ -226,7 +228,8 @@ void bench_checkpoint(const CheckpointBenchOptions& options) {
   print("digest", "XXH3-128, one thread", times.digest, "that write", times.write);
   print("verify", "4 MiB blocks, digests", times.verify, "plain read", times.plain_read);
   print("load", "verified, then read", times.load, "plain read", times.plain_read);
-  print("snapshot", "copy in memory", times.snapshot, "", {});
+  workshop.make_room();
+  bench_save(options, workshop.saves());
 }
 
 }  // namespace dagpam::launch

@@ -20,7 +20,7 @@ struct CheckpointBenchOptions {
 //   digest    XXH3-128 of the blocks on one thread, beside that write: its share
 //   verify    everything opened and checked as before any use; beside 4 MiB reads of the shard
 //   load      the same, then every tensor read into memory
-//   snapshot  a copy in memory, as a save that does not wait for the disk makes it
+// and those of bench_save.h: how long a save in the background makes training wait.
 // Throws IoError where the folder cannot be written or has no room.
 void bench_checkpoint(const CheckpointBenchOptions& options);
 

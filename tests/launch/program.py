@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import subprocess
+import time
 
 BINARY = os.environ["DAGPAM_BINARY"]
 MPIRUN = os.environ.get("DAGPAM_MPIRUN", "mpirun")
@@ -32,6 +33,12 @@ def is_alive(process):
         return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def listing(folder):
+    """Every path below `folder` with its bytes."""
+    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None
+            for p in pathlib.Path(folder).rglob("*")}
 
 
 def untimed(lines):
@@ -66,6 +73,22 @@ def await_words(job, words):
         if words in line:
             return
     raise AssertionError(f"'{words}' was not said")
+
+
+def await_open(job, path, part=""):
+    """Waits until a job of one rank has a file open whose name begins with `path` and has `part` in it."""
+    descriptors = pathlib.Path(f"/proc/{job.pid}/fd")
+    while True:
+        if job.poll() is not None:
+            raise AssertionError(f"{path} was not opened: {job.stderr.read()}")
+        for descriptor in descriptors.iterdir():
+            try:
+                name = os.readlink(descriptor)
+            except OSError:
+                continue
+            if name.startswith(str(path)) and part in name[len(str(path)):]:
+                return
+        time.sleep(0.001)
 
 
 def write_text(path, characters, seed):

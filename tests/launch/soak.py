@@ -10,8 +10,8 @@ run saves), and the same command goes on later. A run that nobody disturbs is ma
 metrics up to the last step must be equal bit by bit.
 
 Goodput is the time of the steps that count over the time that passed: each step's own time as metrics.jsonl has it,
-once a step, so that repeated work, starts, stops, detection and saves do not count; of a step that took far longer
-than most (a rank was stopped in it) only the usual time. Time in which this script itself was stopped is left out."""
+once a step, so that repeated work, starts, stops, detection and saves do not count; of one that took more than three
+times as long as those around it (a rank was stopped in it) only that. Time in which this script itself was stopped is left out."""
 import argparse
 import json
 import math
@@ -33,10 +33,11 @@ FAULTS = {"kill": (137,), "crash": (139,), "preempt": (8, 143), "slow": (), "han
           "not finite": (5,)}
 SIGNALS = {"kill": signal.SIGKILL, "crash": signal.SIGSEGV, "preempt": signal.SIGTERM, "slow": signal.SIGSTOP,
            "hang": signal.SIGSTOP}
-SAVE_EVERY, KEEP_EVERY = 500, 5000  # steps; the undisturbed run keeps all that it saves
+KEEP_EVERY = 5000  # steps between the saves of the undisturbed run, which keeps them all
 SETTINGS = ("--set", "schedule.kind=CONSTANT", "--set", "optimizer.lr=3e-4", "--set", "train.steps=100000000",
             "--set", "train.eval_every=5000", "--set", "train.eval_batches=4", "--set", "log.every=10",
             "--set", "watchdog.step_s=8", "--set", "watchdog.checkpoint_s=20", "--set", "watchdog.init_s=120",
+            "--set", "parallel.timeout_s=7200",
             "--resume", "auto")
 END_S = 60  # in which a job that was struck must be gone
 
@@ -89,9 +90,9 @@ class Soak:
     def count(self, what, key):
         self.record[what][key] = self.record[what].get(key, 0) + 1
 
-    def start(self, run_dir, *more, every=SAVE_EVERY, keep=2, environment=None, binary=program.BINARY):
+    def start(self, run_dir, *more, every=None, keep=2, environment=None, binary=program.BINARY):
         words = program.command("train", "--config", self.config, "--run-dir", run_dir, *SETTINGS,
-                                "--set", f"checkpoint.every={every}", "--set", f"checkpoint.keep={keep}", *more,
+                                "--set", f"checkpoint.every={every or self.args.save_every}", "--set", f"checkpoint.keep={keep}", *more,
                                 ranks=2, binary=binary,
                                 exported=[f"{key}={value}" for key, value in (environment or {}).items()])
         with open(self.folder / f"{run_dir.name}.log", "a", encoding="utf-8") as log:
@@ -207,9 +208,11 @@ class Soak:
 
     def useful_seconds(self):
         lines, _ = program.metrics(self.run_dir)
-        usual = statistics.median(line["step_ms"] for line in lines)
+        times = [line["step_ms"] for line in lines]
         steps = [b["step"] - a["step"] for a, b in zip([{"step": 0}, *lines], lines)]
-        return sum(n * min(line["step_ms"], 3 * usual) for n, line in zip(steps, lines)) / 1e3
+        # What is usual changes with what else the machine does.
+        usual = [statistics.median(times[max(0, i - 10):i + 11]) for i in range(len(times))]
+        return sum(n * min(ms, 3 * around) for n, ms, around in zip(steps, times, usual)) / 1e3
 
     def run(self):
         for run_dir in (self.run_dir, self.calm_dir):
@@ -237,7 +240,8 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="of the runs; goes on where it stands")
     parser.add_argument("--minutes", type=float, default=90, help="under faults, in all")
     parser.add_argument("--every", type=float, default=120, help="seconds between faults, on average")
-    parser.add_argument("--save-s", type=float, default=5, help="seconds between saves, about: for kills in a save")
+    parser.add_argument("--save-every", type=int, default=50, help="steps between saves")
+    parser.add_argument("--save-s", type=float, default=3, help="seconds between saves, about: for kills in a save")
     parser.add_argument("--seed", type=int, default=1)
     sys.exit(Soak(parser.parse_args()).run())
 
