@@ -115,7 +115,7 @@ class OtherDataTest(unittest.TestCase):
         shorter = ("--set", "model.context=16")
         self.refuse(2, "shorter", ["model.context", "--allow-change model.context"], *shorter)
         # Learned positions have a row for each place: nothing can be allowed there.
-        self.refuse(4, "shorter", ["positions"], *shorter, "--allow-change", "model.context")
+        self.refuse(4, "shorter", ["embedding.position"], *shorter, "--allow-change", "model.context")
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ SIGNALS = {"kill": signal.SIGKILL, "crash": signal.SIGSEGV, "preempt": signal.SI
 KEEP_EVERY = 5000  # steps between the saves of the undisturbed run, which keeps them all
 SETTINGS = ("--set", "schedule.kind=CONSTANT", "--set", "optimizer.lr=3e-4", "--set", "train.steps=100000000",
             "--set", "train.eval_every=5000", "--set", "train.eval_batches=4", "--set", "log.every=10",
-            "--set", "watchdog.step_s=8", "--set", "watchdog.checkpoint_s=20", "--set", "watchdog.init_s=120",
+            "--set", "watchdog.step_s=20", "--set", "watchdog.checkpoint_s=20", "--set", "watchdog.init_s=120",
             "--set", "parallel.timeout_s=7200",
             "--resume", "auto")
+STALLED = 6  # exit code: the watchdog found that nothing had gone on, here as a rank was kept from its memory or disk
 END_S = 60  # in which a job that was struck must be gone
 
 
@@ -75,6 +76,7 @@ class Soak:
         self.clock = Clock(self.record["seconds"], self.record["stopped"])
         self.rng = random.Random(f"{args.seed} {self.record['pieces']} {self.record['starts']}")
         self.wanted = False  # the end of this piece
+        self.calm = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop)
 
@@ -141,6 +143,7 @@ class Soak:
         job, struck, told, ranks = self.start_disturbed(fault, delay), None, False, []
         while job.poll() is None:
             self.clock.tick()
+            self.keep_calm()
             ranks = program.children(job.pid) or ranks
             if self.is_over() and not told:
                 told = True
@@ -162,6 +165,10 @@ class Soak:
         if code == 0 and self.is_over():
             return
         by_itself = fault not in SIGNALS
+        if code == STALLED and fault != "hang":
+            self.count("faults", "stall of the machine")
+            self.save_record()
+            return
         if code not in FAULTS[fault] or not (struck or by_itself):
             sys.exit(f"the job ended with {code}, expected was {fault}: see {self.folder}/disturbed.log")
         self.count("faults", fault)
@@ -178,7 +185,15 @@ class Soak:
     def is_over(self):
         return self.wanted or self.clock.seconds >= 60 * self.args.minutes
 
-    def finish(self, calm):
+    def keep_calm(self):
+        """The undisturbed run goes on; a machine that stands still may end it, and nothing else."""
+        code = self.calm.poll() if self.calm else STALLED
+        if code == STALLED:
+            self.calm = self.start(self.calm_dir, every=KEEP_EVERY, keep=0)
+        elif code is not None:
+            sys.exit(f"the undisturbed run ended with {code}: see {self.folder}/calm.log")
+
+    def finish(self):
         """Both runs to the same step, and whether they are the same there."""
         step = KEEP_EVERY * math.ceil(kill_test.newest(self.run_dir) / KEEP_EVERY)
         (self.run_dir / "STOP").unlink(missing_ok=True)  # the run that it was for had ended by a fault
@@ -190,8 +205,7 @@ class Soak:
         self.save_record()
         name = f"checkpoints/step-{step:08}"
         while not (self.calm_dir / name).exists():
-            if calm.poll() is not None:
-                sys.exit(f"the undisturbed run ended with {calm.returncode}: see {self.folder}/calm.log")
+            self.keep_calm()
             time.sleep(1)
         return step, self.differences(step, name)
 
@@ -217,13 +231,13 @@ class Soak:
     def run(self):
         for run_dir in (self.run_dir, self.calm_dir):
             (run_dir / "STOP").unlink(missing_ok=True)
-        calm = self.start(self.calm_dir, every=KEEP_EVERY, keep=0)
+        self.keep_calm()
         while not self.is_over():
             self.one_start()
             self.save_record()
-        step, found = self.finish(calm) if not self.wanted else (0, [])
+        step, found = self.finish() if not self.wanted else (0, [])
         (self.calm_dir / "STOP").touch()
-        calm.wait()
+        self.calm.wait()
         print(json.dumps(self.record))
         if self.wanted:
             print("stopped; the same command goes on")

@@ -75,9 +75,9 @@ class StopTest(unittest.TestCase):
         run_dir = self.folder / "loading"
         program.check(*self.train_words(run_dir, "--stop-after", 40))
         before = program.listing(run_dir / "checkpoints")
-        job = self.start(run_dir, "--resume", "latest", order="before pread step 1 slow save 0")
-        shard = next((run_dir / "checkpoints").glob("step-*/*.safetensors"))
-        program.await_open(job, shard)
+        # The first file that is read is the manifest; the fifth read is of the shard.
+        job = self.start(run_dir, "--resume", "latest", order="before pread step 5 slow save 0")
+        program.await_open(job, next((run_dir / "checkpoints").glob("step-*/*.safetensors")))
         job.send_signal(signal.SIGTERM)
         self.assertIn("stopped by a signal at step 40", self.end(job, 8))
         self.assertEqual(program.listing(run_dir / "checkpoints"), before)  # there was nothing new to save

@@ -52,25 +52,18 @@ class SurroundingsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 7, done.stderr)
         self.assertRegex(self.one_line(done.stderr), rf"{disk}/new.*Read-only file system")
         self.assertEqual(program.listing(run_dir), before)
-        # And in the middle of a run.
-        self.mount("-o", "remount,rw", disk)
-        job = subprocess.Popen(program.command(*self.words(run_dir, "--resume", "latest", "--set", "train.steps=1000000")),
-                               env=program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        program.await_words(job, "saved step 50")
-        subprocess.run(["mount", "-o", "remount,ro,force", disk], check=False, capture_output=True)
-        job.communicate(timeout=60)
 
     def test_a_working_folder_that_is_gone(self):
+        # While the run is under way. (A start in such a folder ends before our first line: MKL finds itself by it.)
+        gone = self.folder / "gone"
         program.check(*self.words(self.folder / "reference"))
-        for run_dir, code in ((self.folder / "run", 0), ("relative", 7)):
-            gone = self.folder / "gone"
-            gone.mkdir()
-            done = subprocess.run(["/bin/sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', gone,
-                                   *program.command(*self.words(run_dir))],
-                                  env=program.ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
-            self.assertEqual(done.returncode, code, done.stderr)
-            if code:
-                self.assertRegex(self.one_line(done.stderr), "relative.*No such file")
+        gone.mkdir()
+        job = subprocess.Popen(program.command(*self.words(self.folder / "run")), cwd=gone, env=program.ENVIRONMENT,
+                               stderr=subprocess.PIPE, text=True)
+        program.await_words(job, "step 3/")
+        gone.rmdir()
+        _, said = job.communicate(timeout=120)
+        self.assertEqual(job.returncode, 0, said)
         program.check("ckpt", "diff", self.folder / "reference", self.folder / "run")
 
     def test_no_memory_for_a_save(self):
