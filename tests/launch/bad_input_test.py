@@ -209,7 +209,7 @@ class BadInputTest(unittest.TestCase):
         bench = ("bench", "checkpoint", "--mib", "9", "--rounds", "2", "--dir")
         done = program.check(*bench, self.folder, "--json")
         rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
-        self.assertEqual(list(rows), ["write", "digest", "verify", "load", "first stall", "stall"])
+        self.assertEqual(list(rows), ["write", "digested write", "digest", "verify", "load", "first stall", "stall"])
         self.assertTrue(all(row["ours_ms"] > 0 for row in rows.values()), rows)
         self.assertTrue(all(rows[name]["ratio"] > 0 for name in ("write", "verify", "load")), rows)
         self.assertFalse(list(self.folder.glob(".bench*")))
