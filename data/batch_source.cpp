@@ -70,17 +70,18 @@ std::vector<std::unique_ptr<TokenDataset>> open_sources(const configs::DataConfi
 }
 
 void check_digests(const std::vector<std::unique_ptr<TokenDataset>>& sources,
-                   const std::vector<std::string>& saved) {
+                   const std::vector<std::string>& saved, bool allow_other_data) {
   if (saved.empty()) return;
   if (saved.size() != sources.size()) {
     throw DataError("data.train: " + std::to_string(sources.size()) + " sources, expected the " +
                     std::to_string(saved.size()) + " that the run was saved with");
   }
   for (size_t i = 0; i < saved.size(); ++i) {
-    if (sources[i]->digest() == saved[i]) continue;
+    if (allow_other_data || sources[i]->digest() == saved[i]) continue;
     throw DataError(sources[i]->path() + ": has digest " + sources[i]->digest() + ", expected " +
                     saved[i] +
-                    ": the run was saved with other data; give it back or start a new run");
+                    ": the run was saved with other data; give it back, start a new run, or go on "
+                    "with this by --allow-change data.train");
   }
 }
 
@@ -99,7 +100,7 @@ Opened open_data(const configs::DataConfig& config, const BatchOptions& options,
   }
   check_vocabularies(config, options.vocab);
   std::vector<std::unique_ptr<TokenDataset>> sources = open_sources(config, options.context);
-  check_digests(sources, saved_digests);
+  check_digests(sources, saved_digests, options.allow_other_data);
   std::vector<std::string> digests;
   std::vector<SourceOrder> orders;
   for (const auto& source : sources) {

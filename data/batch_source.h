@@ -42,6 +42,9 @@ struct BatchOptions {
   int64_t context = 0, global_batch = 0, micro_batch = 0, vocab = 0;
   int rank = 0, ranks = 1;
   int64_t prefetch = 4;
+  // A run may go on with other data than it was saved with, in as many sources: each goes on after
+  // as many samples as were drawn from its predecessor.
+  bool allow_other_data = false;
 };
 
 // Position of a run in its data. Serialised into checkpoints.
@@ -66,8 +69,9 @@ class BatchSource {
 
 // Opens PREFIX.train of every source of the mixture and starts the loader thread at `from`.
 // Throws DataError where a file is missing or bad, has another vocabulary than its neighbours, or
-// is shorter than one window; and where `from` was saved with other sources (digests). Weights may
-// differ from those of `from`: each source goes on after its last sample, in the new shares.
+// is shorter than one window; and where `from` was saved with other sources (digests) and that is
+// not allowed. Weights may differ from those of `from`: each source goes on after its last sample,
+// in the new shares.
 std::unique_ptr<BatchSource> open_batches(const configs::DataConfig& config,
                                           const BatchOptions& options, const DataPosition& from);
 

@@ -88,10 +88,13 @@ void describe_texts(const SplitTexts& split, Sidecar& sidecar) {
 
 // One document of `writer`, piece by piece.
 void encode_file(const Tokenizer& tokenizer, const MappedFile& file, Progress& progress,
-                 IndexedWriter& writer) {
+                 const PrepareOptions& options, IndexedWriter& writer) {
   const std::string_view text = file.bytes();
   std::vector<int32_t> ids;
   for (size_t begin = 0; begin < text.size();) {
+    if (options.give_up && options.give_up()) {
+      throw Interrupted(options.out + ": stopped by a signal: nothing was changed");
+    }
     const std::string_view rest = text.substr(begin);
     const size_t size = tokenizer.cut(rest, std::min(kPieceBytes, rest.size()));
     ids.clear();
@@ -109,11 +112,11 @@ void encode_file(const Tokenizer& tokenizer, const MappedFile& file, Progress& p
 }
 
 void write_split(const Tokenizer& tokenizer, const SplitTexts& split, const std::string& prefix,
-                 Progress& progress, Sidecar& sidecar) {
+                 Progress& progress, const PrepareOptions& options, Sidecar& sidecar) {
   IndexedWriter writer(prefix + "." + split.fields->name, token_width(tokenizer.vocab_size()));
   for (const auto& file : split.files) {
     progress.start(file.path(), static_cast<int64_t>(file.bytes().size()));
-    encode_file(tokenizer, file, progress, writer);
+    encode_file(tokenizer, file, progress, options, writer);
   }
   writer.finish();
   sidecar.*split.fields->tokens = writer.tokens();
@@ -136,7 +139,7 @@ Sidecar prepare(const PrepareOptions& options) {
   Progress progress(options.progress, "prepare");
   // The training text last: it is the longest, and a refusal of the others comes the sooner.
   for (auto split = splits.rbegin(); split != splits.rend(); ++split) {
-    write_split(*tokenizer, *split, staged.prefix(), progress, sidecar);
+    write_split(*tokenizer, *split, staged.prefix(), progress, options, sidecar);
   }
   write_sidecar(staged.prefix(), sidecar);
   staged.publish();

@@ -12,6 +12,7 @@
 #include "data/verify.h"
 #include "launch/program.h"
 #include "trainer/run_plan.h"
+#include "trainer/stop_signal.h"
 
 namespace dagpam::launch {
 
@@ -27,7 +28,10 @@ struct Arguments {
 };
 
 void prepare(const Arguments& arguments) {
-  const data::Sidecar made = data::prepare(arguments.prepare);
+  const trainer::StopSignal signal;
+  data::PrepareOptions options = arguments.prepare;
+  options.give_up = [&] { return signal.received() != 0; };
+  const data::Sidecar made = data::prepare(options);
   std::printf("%s: vocabulary %lld, tokenizer %s\n", arguments.prepare.out.c_str(),
               static_cast<long long>(made.vocab_size), made.tokenizer_digest.c_str());
   for (const data::SplitFields& split : data::kSplits) {

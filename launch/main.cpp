@@ -5,7 +5,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <new>
 #include <string>
 #include <thread>
 
@@ -31,6 +33,12 @@ struct Failure {
   std::string message;
 };
 
+// The system's, and LibTorch's, which has no type of its own on the CPU.
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         std::strstr(error.what(), "allocate memory") != nullptr;
+}
+
 Failure failure_of(const std::exception& error) {
   if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
   if (dynamic_cast<const parallel::CommError*>(&error)) return {ExitCode::kHang, error.what()};
@@ -39,6 +47,10 @@ Failure failure_of(const std::exception& error) {
   }
   if (dynamic_cast<const parallel::BackendUnavailable*>(&error)) {
     return {ExitCode::kBadConfig, error.what()};
+  }
+  if (is_out_of_memory(error)) {
+    return {ExitCode::kBadConfig, "out of memory: " + first_line(error.what()) +
+                                      ": take a smaller train.micro_batch or more ranks"};
   }
   return {ExitCode::kBadConfig, std::string("internal error: ") + error.what()};
 }

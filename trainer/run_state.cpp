@@ -46,7 +46,7 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
          {"train.steps", "train.tokens", "train.epochs", "train.micro_batch", "train.recompute"}) {
       if (field == free) return true;
     }
-    return std::find(allow_change.begin(), allow_change.end(), field) != allow_change.end();
+    return is_allowed(allow_change, field);
   };
   std::string changed;
   for (const std::string& field : configs::differing_fields(saved, now)) {
@@ -56,6 +56,16 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
   throw ConfigError("--resume: " + changed + ": differs from the config of " + folder +
                     ": keep it as it was, or give --allow-change " +
                     changed.substr(0, changed.find(',')));
+}
+
+// The ids of the data must go on to mean what they meant.
+void check_tokenizer(const std::string& saved, const std::string& now,
+                     const std::vector<std::string>& allow_change, const std::string& folder) {
+  if (saved == now || is_allowed(allow_change, "tokenizer")) return;
+  throw DataError("--resume: the data's tokenizer has digest " + now + ", expected " + saved +
+                  " as in " + folder +
+                  ": give back the data that the run was saved with, or go on with this by "
+                  "--allow-change tokenizer");
 }
 
 void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors) {
@@ -128,10 +138,27 @@ std::string find_resume_point(const std::string& run_dir, const std::string& res
   return group.all_gather_bytes(path).front();
 }
 
+bool is_allowed(const std::vector<std::string>& allow_change, const std::string& field) {
+  return std::any_of(allow_change.begin(), allow_change.end(), [&](const std::string& allowed) {
+    return field == allowed || field.starts_with(allowed + ".");
+  });
+}
+
+void warn_of_other_data(const data::DataPosition& saved, const data::DataPosition& now) {
+  for (size_t i = 0; i < saved.digests.size(); ++i) {
+    if (saved.digests[i] == now.digests[i]) continue;
+    log_warning("data.train." + std::to_string(i) + " has digest " + now.digests[i] +
+                ", the run was saved with " + saved.digests[i] +
+                ": going on after as many samples");
+  }
+}
+
 Progress load_run(const std::string& folder, const configs::RunConfig& config,
-                  const std::vector<std::string>& allow_change, TrainingStep& step) {
+                  const std::string& tokenizer_digest, const std::vector<std::string>& allow_change,
+                  TrainingStep& step) {
   const auto saved = checkpoint::open_checkpoint(posix_file_system(), folder);
   check_config(config_of(*saved), config, allow_change, folder);
+  check_tokenizer(saved->manifest().tokenizer_digest(), tokenizer_digest, allow_change, folder);
   read_into(*saved, state_of(step, config.parallel().zero() == 1));
   const configs::Manifest& manifest = saved->manifest();
   step.optimizer().set_steps(manifest.step());

@@ -44,11 +44,19 @@ std::string find_resume_point(const std::string& run_dir, const std::string& res
 
 // Reads this rank's part of parameters and optimizer state of `folder`, saved under any layout,
 // into `step` after every file of it has been verified. Refuses (ConfigError) where the resolved
-// config differs in a field that may not change on resume and is not in `allow_change`; names the
-// fields. May change: parallel.*, log.*, checkpoint.*, the length of the run, train.micro_batch and
-// mixture weights. All ranks call.
+// config differs in a field that may not change on resume and is not allowed by `allow_change`;
+// names the fields. May change: parallel.*, log.*, checkpoint.*, the length of the run,
+// train.micro_batch and mixture weights. Refuses another tokenizer (DataError) unless "tokenizer"
+// is allowed. All ranks call.
 Progress load_run(const std::string& folder, const configs::RunConfig& config,
-                  const std::vector<std::string>& allow_change, TrainingStep& step);
+                  const std::string& tokenizer_digest, const std::vector<std::string>& allow_change,
+                  TrainingStep& step);
+
+// Whether the field, or a message that it is part of, is among the allowed.
+bool is_allowed(const std::vector<std::string>& allow_change, const std::string& field);
+
+// Says which data is not what the run was saved with.
+void warn_of_other_data(const data::DataPosition& saved, const data::DataPosition& now);
 
 // Reads this rank's part of the parameters alone.
 void load_parameters(const std::string& folder, const TransformerLm& model);

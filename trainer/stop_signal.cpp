@@ -23,9 +23,7 @@ int living = 0;  // objects; the ranks of a test are threads of one process
 void on_signal(int number) {
   if (number == SIGPIPE) return;
   if (pending != 0) {
-    static const char kWords[] =
-        "dagpam: a second signal: ending at once, nothing more is saved; "
-        "go on with --resume latest\n";
+    static const char kWords[] = "dagpam: a second signal: ending at once, nothing more is saved\n";
     const int error = errno;
     if (::write(STDERR_FILENO, kWords, sizeof kWords - 1) < 0) errno = error;
     _exit(static_cast<int>(ExitCode::kInterrupted));

@@ -116,7 +116,7 @@ Progress Run::load(const std::string& from) {
   std::vector<std::string> allowed = request_.allow_change;
   // A schedule that follows the length of the run may go on following it.
   if (!request_.config.schedule().has_decay_steps()) allowed.push_back("schedule.decay_steps");
-  return load_run(from, plan_.config, allowed, *step_);
+  return load_run(from, plan_.config, plan_.data.tokenizer_digest, allowed, *step_);
 }
 
 void Run::start_state() {
@@ -134,8 +134,10 @@ void Run::start_state() {
     if (!request_.init_from.empty()) load_parameters(request_.init_from, *step_);
     progress_.run_id = new_run_id(world_);
   }
-  batches_ = data::open_batches(plan_.config.data(), batch_options(plan_, grid_->dp->rank()),
-                                progress_.data);
+  data::BatchOptions options = batch_options(plan_, grid_->dp->rank());
+  options.allow_other_data = is_allowed(request_.allow_change, "data.train");
+  batches_ = data::open_batches(plan_.config.data(), options, progress_.data);
+  warn_of_other_data(progress_.data, batches_->position());
   if (first()) {
     start_record_.emplace(request_.run_dir, progress_.step, reached_step(folder_.metrics()));
   }

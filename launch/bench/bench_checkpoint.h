@@ -17,10 +17,11 @@ struct CheckpointBenchOptions {
 // One rank, no model. In each round ours and the plain one take turns, every read after its pages
 // were dropped from the page cache (posix_fadvise). Rows:
 //   write     shard, copies, manifest, all fsyncs, rename; beside 4 MiB writes and one fsync
+//   digested write   4 MiB writes and their digests, one fsync; beside the same without digests
 //   digest    XXH3-128 of the blocks on one thread, beside that write: its share
 //   verify    everything opened and checked as before any use; beside 4 MiB reads of the shard
 //   load      the same, then every tensor read into memory
-//   snapshot  a copy in memory, as a save that does not wait for the disk makes it
+// and those of bench_save.h: how long a save in the background makes training wait.
 // Throws IoError where the folder cannot be written or has no room.
 void bench_checkpoint(const CheckpointBenchOptions& options);
 

@@ -245,6 +245,17 @@ TEST_F(PrepareRefusalTest, FullDisk) {
   EXPECT_EQ(read_sidecar(folder_ / "set").train_tokens, 100'002);
 }
 
+TEST_F(PrepareRefusalTest, GivingUpChangesNothing) {
+  write_bytes(folder_ / "train.txt", std::string(3 << 20, 'a') + "bc");
+  const auto before = contents(folder_);
+  int asked = 0;
+  options_.give_up = [&] { return ++asked == 3; };  // in the middle of the text
+  expect_message(message_of<Interrupted>([this] { prepare(options_); }), {"set", "a signal"});
+  EXPECT_EQ(contents(folder_), before);
+  options_.give_up = [] { return false; };
+  EXPECT_EQ(prepare(options_).train_tokens, (3 << 20) + 2);
+}
+
 struct KnownCounts {
   std::string train, valid, test;
   int64_t tokens[3];

@@ -15,12 +15,6 @@ import program
 SECONDS = 2  # of wall time a refusal may take
 
 
-def listing(folder):
-    """Every path below `folder` with its bytes."""
-    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None
-            for p in pathlib.Path(folder).rglob("*")}
-
-
 class BadInputTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -35,7 +29,7 @@ class BadInputTest(unittest.TestCase):
 
     def refuse(self, code, words, *arguments, **options):
         """Exit `code` with one line that holds every word, and no file of the folder changed."""
-        before = listing(self.folder)
+        before = program.listing(self.folder)
         start = time.monotonic()
         done = program.run(*arguments, **options)
         took = time.monotonic() - start
@@ -46,21 +40,21 @@ class BadInputTest(unittest.TestCase):
             self.assertIn(word, lines[0])
         # mpirun waits a second of its own between asking the other ranks to end and ending them.
         self.assertLess(took, SECONDS + (1 if "ranks" in options else 0))
-        self.assertEqual(before, listing(self.folder), "a refused command changed files")
+        self.assertEqual(before, program.listing(self.folder), "a refused command changed files")
 
     def refuse_job(self, code, words, *commands):
         """refuse() for ranks that were started with different commands."""
         job = [program.MPIRUN, "--oversubscribe"]
         for command in commands:
             job += [":"] * (len(job) > 2) + ["-n", "1", *map(str, command)]
-        before = listing(self.folder)
+        before = program.listing(self.folder)
         done = subprocess.run(job, env=program.ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, code, done.stderr)
         lines = [line for line in done.stderr.splitlines() if line.startswith("dagpam: ")]
         self.assertEqual(len(lines), 1, done.stderr)
         for word in words:
             self.assertIn(word, lines[0])
-        self.assertEqual(before, listing(self.folder), "a refused command changed files")
+        self.assertEqual(before, program.listing(self.folder), "a refused command changed files")
 
     def test_ranks_that_differ(self):
         with self.subTest("configs"):
@@ -215,7 +209,7 @@ class BadInputTest(unittest.TestCase):
         bench = ("bench", "checkpoint", "--mib", "9", "--rounds", "2", "--dir")
         done = program.check(*bench, self.folder, "--json")
         rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
-        self.assertEqual(list(rows), ["write", "digest", "verify", "load", "snapshot"])
+        self.assertEqual(list(rows), ["write", "digested write", "digest", "verify", "load", "first stall", "stall"])
         self.assertTrue(all(row["ours_ms"] > 0 for row in rows.values()), rows)
         self.assertTrue(all(rows[name]["ratio"] > 0 for name in ("write", "verify", "load")), rows)
         self.assertFalse(list(self.folder.glob(".bench*")))

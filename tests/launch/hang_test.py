@@ -14,14 +14,6 @@ import program
 LIMIT_S = 3
 
 
-def is_alive(process):
-    """Whether it is there, and not only waits for its parent to look at its end."""
-    try:
-        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class HangTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -44,7 +36,7 @@ class HangTest(unittest.TestCase):
         _, said = job.communicate(timeout=LIMIT_S + 60)
         self.assertEqual(job.returncode, code, said)
         deadline = time.monotonic() + 10
-        while any(map(is_alive, ranks)):
+        while any(map(program.is_alive, ranks)):
             self.assertLess(time.monotonic(), deadline, f"processes {ranks}: some are left over")
             time.sleep(0.05)
         return said

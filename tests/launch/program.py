@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import subprocess
+import time
 
 BINARY = os.environ["DAGPAM_BINARY"]
 MPIRUN = os.environ.get("DAGPAM_MPIRUN", "mpirun")
@@ -24,6 +25,20 @@ TIMES = ("tokens_per_s", "step_ms", "mfu", "memory_gib")
 def children(pid):
     """The processes that `pid` has started, in order."""
     return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(process):
+    """Whether it is there, and not only waits for its parent to look at its end."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def listing(folder):
+    """Every path below `folder` with its bytes."""
+    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None
+            for p in pathlib.Path(folder).rglob("*")}
 
 
 def untimed(lines):
@@ -58,6 +73,22 @@ def await_words(job, words):
         if words in line:
             return
     raise AssertionError(f"'{words}' was not said")
+
+
+def await_open(job, path, part=""):
+    """Waits until a job of one rank has a file open whose name begins with `path` and has `part` in it."""
+    descriptors = pathlib.Path(f"/proc/{job.pid}/fd")
+    while True:
+        if job.poll() is not None:
+            raise AssertionError(f"{path} was not opened: {job.stderr.read()}")
+        for descriptor in descriptors.iterdir():
+            try:
+                name = os.readlink(descriptor)
+            except OSError:
+                continue
+            if name.startswith(str(path)) and part in name[len(str(path)):]:
+                return
+        time.sleep(0.001)
 
 
 def write_text(path, characters, seed):

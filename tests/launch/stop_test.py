@@ -31,9 +31,12 @@ class StopTest(unittest.TestCase):
         return ("train", "--config", cls.config, "--run-dir", run_dir, "--set", "log.every=30",
                 "--set", "checkpoint.every=0", *more)
 
-    def start(self, run_dir, *more, ranks=1):
-        return subprocess.Popen(program.command(*self.train_words(run_dir, *more), ranks=ranks),
-                                env=program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    def start(self, run_dir, *more, ranks=1, order=None):
+        """With an order (tests/trainer/killing_file_system.h) its program obeys it."""
+        binary = os.environ["DAGPAM_KILLED"] if order else program.BINARY
+        return subprocess.Popen(program.command(*self.train_words(run_dir, *more), ranks=ranks, binary=binary),
+                                env={**program.ENVIRONMENT, **({"DAGPAM_KILL": order} if order else {})},
+                                stderr=subprocess.PIPE, text=True)
 
     def end(self, job, code):
         _, said = job.communicate(timeout=60)
@@ -67,6 +70,55 @@ class StopTest(unittest.TestCase):
         job.send_signal(signal.SIGTERM)
         self.assertIn("--resume latest", self.end(job, 8))
         self.assertEqual(len(list((run_dir / "checkpoints").iterdir())), 1)
+
+    def test_a_signal_while_a_checkpoint_is_loaded(self):
+        run_dir = self.folder / "loading"
+        program.check(*self.train_words(run_dir, "--stop-after", 40))
+        before = program.listing(run_dir / "checkpoints")
+        # The first file that is read is the manifest; the fifth read is of the shard.
+        job = self.start(run_dir, "--resume", "latest", order="before pread step 5 slow save 0")
+        program.await_open(job, next((run_dir / "checkpoints").glob("step-*/*.safetensors")))
+        job.send_signal(signal.SIGTERM)
+        self.assertIn("stopped by a signal at step 40", self.end(job, 8))
+        self.assertEqual(program.listing(run_dir / "checkpoints"), before)  # there was nothing new to save
+        self.check_resumes_to_the_same(run_dir)
+
+    def test_a_signal_while_a_checkpoint_is_written(self):
+        run_dir = self.folder / "writing"
+        job = self.start(run_dir, "--set", "checkpoint.every=20", order="before fsync shard0 1 slow save 1")
+        program.await_open(job, run_dir / "checkpoints", "shard-")
+        job.send_signal(signal.SIGTERM)
+        said = self.end(job, 8)
+        self.assertRegex(said, r"saved step 20 ")
+        self.assertEqual(program.check("ckpt", "verify", run_dir).returncode, 0)
+        self.assertEqual([path.name for path in (run_dir / "checkpoints").iterdir() if path.name[0] == "."], [])
+        self.check_resumes_to_the_same(run_dir)
+
+    def test_a_signal_while_data_is_prepared(self):
+        program.prepare(self.folder / "prepared")
+        text = self.folder / "prepared" / "long.txt"
+        program.write_text(text, 40_000, seed=2)
+        text.write_text(text.read_text() * 2000)  # 80 MB: seconds
+        before = program.listing(self.folder / "prepared")
+        words = program.command("data", "prepare", "--train", text, "--tokenizer", "word", "--out",
+                                self.folder / "prepared" / "text")
+        job = subprocess.Popen(words, env=program.ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        program.await_open(job, self.folder / "prepared", "partial-")
+        job.send_signal(signal.SIGTERM)
+        self.assertIn("nothing was changed", self.end(job, 8))
+        self.assertEqual(program.listing(self.folder / "prepared"), before)
+
+    def test_a_reader_that_goes_away_changes_nothing(self):
+        run_dir = self.folder / "unread"
+        job = subprocess.Popen(program.command(*self.train_words(run_dir)), env=program.ENVIRONMENT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        program.await_words(job, "step 30/")
+        job.stderr.close()
+        job.stdout.close()
+        self.assertEqual(job.wait(timeout=60), 0)
+        for mine, whole in zip(program.metrics(run_dir), program.metrics(self.whole)):
+            self.assertEqual(program.untimed(mine), program.untimed(whole))
+        program.check("ckpt", "diff", self.whole, run_dir)
 
     def test_a_signal_to_one_rank_stops_all_at_one_step(self):
         run_dir = self.folder / "one_rank"

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 
 #include "tests/trainer/forwarding_file_system.h"
@@ -32,47 +33,62 @@ inline std::string part_of(const std::string& path) {
   return has("/step-") ? "step" : "checkpoints";
 }
 
-// The order "WHEN OPERATION PART N [hang]": before, during (a write) or after the N-th such call
-// since the process began its second save, e.g. "after rename step 1"; so each start gets one step
-// further. With "hang" the call never returns, and the process lives on. Several threads may call.
+// The order "WHEN OPERATION PART N [END] [save K]": before, during (a write) or after the N-th such
+// call since the process began its K-th save (2: so each start gets one step further; 0: since its
+// start), e.g. "after rename step 1". END in place of the kill: exit (with 0, and without a word to
+// anybody), throw (an exception that the program does not know), hang (the call never returns),
+// slow (it takes two seconds). Several threads may call.
 class KillingFileSystem final : public ForwardingFileSystem {
  public:
   KillingFileSystem(FileSystem& real, const std::string& order) : ForwardingFileSystem(real) {
     int calls = 0;
     std::istringstream words(order);
-    std::string end;
-    words >> when_ >> operation_ >> part_ >> calls >> end;
+    words >> when_ >> operation_ >> part_ >> calls;
     left_ = calls;
-    hangs_ = end == "hang";
+    for (std::string word; words >> word;) {
+      if (word == "save") {
+        words >> save_;
+      } else {
+        end_ = word;
+      }
+    }
   }
 
   int before(const std::string& operation, const std::string& path) override {
-    if (struck() && when_ == "after") die();  // the call had failed: another rank was first
+    if (struck() && when_ == "after") strike();  // the call had failed: another rank was first
     const std::string part = part_of(path);
     {
       const std::lock_guard lock(order_mutex_);
       if (operation == "mkdir" && part == "temporary") saves_.insert(path);
-      struck() = saves_.size() == 2 && operation == operation_ && part == part_ && --left_ == 0;
+      struck() = saves_.size() >= save_ && operation == operation_ && part == part_ && --left_ == 0;
     }
-    if (struck() && when_ == "before") die();
+    if (struck() && when_ == "before") strike();
     return 0;
   }
   void succeeded(const std::string&, const std::string&) override {
-    if (struck() && when_ == "after") die();
+    if (struck() && when_ == "after") strike();
   }
   size_t write_at_most(size_t bytes) override {
     return struck() && when_ == "during" ? bytes / 2 : bytes;
   }
   ssize_t write(int fd, std::span<const std::byte> bytes) override {
     const ssize_t n = ForwardingFileSystem::write(fd, bytes);
-    if (struck() && when_ == "during") die();
+    if (struck() && when_ == "during") strike();
     return n;
   }
 
  private:
-  void die() const {
-    while (hangs_) ::pause();
-    ::kill(::getpid(), SIGKILL);
+  void strike() const {
+    while (end_ == "hang") ::pause();
+    if (end_ == "slow") {
+      ::sleep(2);
+    } else if (end_ == "exit") {
+      ::_exit(0);
+    } else if (end_ == "throw") {
+      throw std::runtime_error("an exception from nowhere");
+    } else {
+      ::kill(::getpid(), SIGKILL);
+    }
   }
   // Whether this thread's present call is the one.
   static bool& struck() {
@@ -80,11 +96,11 @@ class KillingFileSystem final : public ForwardingFileSystem {
     return it_is;
   }
 
-  std::string when_, operation_, part_;
+  std::string when_, operation_, part_, end_;
   std::mutex order_mutex_;
   std::set<std::string> saves_;  // their folders
   int left_ = 0;
-  bool hangs_ = false;
+  size_t save_ = 2;
 };
 
 }  // namespace dagpam::checkpoint::testing

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <future>
 #include <memory>
 
 #include "configs/errors.h"
@@ -73,9 +74,14 @@ void BlockWriter::flush() {
   buffer_.clear();
 }
 
+// A whole block's digest is made by a thread of its own while the block is written. Small ones are
+// not worth it.
 void BlockWriter::write_block(std::span<const std::byte> block) {
+  constexpr size_t kWorthAThread = size_t{1} << 20;
+  const auto policy = block.size() < kWorthAThread ? std::launch::deferred : std::launch::async;
+  std::future<std::string> digest = std::async(policy, digest_of, block);
   file_.write(block);
-  written_.blocks.push_back(digest_of(block));
+  written_.blocks.push_back(digest.get());
   written_.bytes += static_cast<int64_t>(block.size());
 }
 

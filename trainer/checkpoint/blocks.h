@@ -26,7 +26,7 @@ struct WrittenFile {
   std::vector<std::string> blocks;
 };
 
-// Writes a file block by block: each block is one write.
+// Writes a file block by block: each block is one write, beside which its digest is made.
 class BlockWriter {
  public:
   BlockWriter(FileSystem& fs, const std::string& path);
