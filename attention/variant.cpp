@@ -76,6 +76,7 @@ Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& 
 at::Tensor Call::map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const {
   const at::Tensor same = w.to(x.scalar_type());
   if (fast) return fast::map_queries(x, same, residual);
+  if (composed) return composed::map_queries(x, same, residual);
   const at::Tensor mapped = reference::map_queries(x, same);
   return residual ? x.add(mapped) : mapped;
 }
@@ -103,8 +104,11 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
       TORCH_CHECK(lambda->dim() == 1 && (lambda->size(0) == 1 || lambda->size(0) == heads),
                   "a lambda is ", lambda->sizes(), ", expected [1] or [", heads, "]");
     }
-    maps.plus = lambdas.plus.to(q.options());
-    maps.minus = lambdas.minus.to(q.options());
+    // The composed path combines in float32.
+    const bool wide = composed && dropout == nullptr && q.scalar_type() != at::kDouble;
+    const at::TensorOptions options = wide ? q.options().dtype(at::kFloat) : q.options();
+    maps.plus = lambdas.plus.to(options);
+    maps.minus = lambdas.minus.to(options);
   }
   const int64_t batch = q.size(0), queries = q.size(1), keys = maps.k.size(1);
   if (composed && dropout == nullptr) {

@@ -133,7 +133,16 @@ at::Tensor meta_logical_not(const at::Tensor& a) {
   return at::empty(a.sizes(), a.options().dtype(at::kBool));
 }
 
-at::Tensor meta_relu(const at::Tensor& x) { return at::empty_like(x); }
+// Types of what ReLU was taken of: of the queries alone, since the MLPs have GELU.
+std::vector<at::ScalarType>& mapped_types() {
+  static std::vector<at::ScalarType> seen;
+  return seen;
+}
+
+at::Tensor meta_relu(const at::Tensor& x) {
+  mapped_types().push_back(x.scalar_type());
+  return at::empty_like(x);
+}
 
 at::Tensor meta_safe_softmax(const at::Tensor& x, int64_t, std::optional<at::ScalarType>) {
   return at::empty_like(x);
@@ -191,6 +200,21 @@ TEST(Device, AStepStaysOnItsDevice) {
         }
       }
     }
+  }
+}
+
+// The library's kernels for GPUs that matter take half types; a CPU's attention is widened instead.
+TEST(Device, AttentionOfAGpuStaysInBFloat16) {
+  for (const char* kind : {"SOFTMAX_WIDE", "DAGPAM"}) {
+    mapped_types().clear();
+    const auto self = parallel::make_self_communicator(at::kMeta);
+    const parallel::Grid grid = parallel::make_grid(*self, 1);
+    TrainingStep step(config_of({std::string("attention.kind=") + kind, "train.precision=BF16"}),
+                      grid);
+    const data::Batch batch = some_batch(false);
+    step.compute_gradients(0, [&]() -> const data::Batch& { return batch; });
+    // Two layers, two micro-batches.
+    EXPECT_EQ(mapped_types(), std::vector<at::ScalarType>(4, at::kBFloat16)) << kind;
   }
 }
 
