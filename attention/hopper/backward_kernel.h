@@ -12,53 +12,9 @@
 // tiles.
 #pragma once
 
-#include "attention/hopper/kernel_parts.h"
+#include "attention/hopper/backward_params.h"
 
 namespace dagpam::attention::hopper {
-
-struct BackwardParams {
-  Sight sight;
-  int32_t batch = 0, heads = 0, kv_heads = 0;
-  const float *plus = nullptr, *minus = nullptr;  // l+, l- [H] or [1]
-  int32_t lambda_stride = 0;                      // 1 or 0
-  float scale = 0, scale2 = 0;                    // D^-0.5; the same by log2 e
-  const uint32_t* rows = nullptr;                 // [B, H, T, kRowWords, 64], see tile.h
-  float* dq = nullptr;                            // [2, B, H, T, D / 64, 4096], 0 before (dq_chunk)
-  int32_t* turns = nullptr;                       // [B, H, T, 2], 0 before; nullptr: in any order
-  uint16_t *dk = nullptr, *dv = nullptr;          // [B, M, Hkv, D]
-
-  DAGPAM_BOTH Factors factors(int32_t h) const {
-    return factors_of(plus[h * lambda_stride], minus[h * lambda_stride]);
-  }
-};
-
-// 64 x 64 numbers of dQ+ (map 0) or dQ- (1) in the order in which a warpgroup holds them: element i
-// of thread t at (i / 4) 512 + 4 t + i mod 4. `tile` counts [B, H, T].
-DAGPAM_BOTH int64_t dq_chunk(int map, int64_t tile, int64_t tile_count, int block, int width) {
-  const int64_t blocks = width / kColumnBlock;
-  return ((map * tile_count + tile) * blocks + block) * (kQueryTile * kColumnBlock);
-}
-
-template <class TensorMap>
-struct BackwardMaps {
-  TensorMap q, q_neg, dy;  // boxes of 64 rows and 64 columns
-  TensorMap k, v;          // of 128 rows
-};
-
-template <int D>
-struct BackwardShared {
-  static constexpr int kStages = D == 64 ? 3 : 2;
-  static constexpr uint32_t kTile = tile_bytes(kQueryTile, D);
-  static constexpr uint32_t kKeys = 0, kValues = tile_bytes(kKeyTile, D);
-  static constexpr uint32_t kQueries = 2 * tile_bytes(kKeyTile, D);       // Q, Q-, dY a stage
-  static constexpr uint32_t kGradients = kQueries + kStages * 3 * kTile;  // dS+, dS-
-  static constexpr uint32_t kGradient = tile_bytes(kKeyTile, kQueryTile);
-  static constexpr uint32_t kRowBytes = kRowWords * kQueryTile * 4;
-  static constexpr uint32_t kVisit = kRowBytes + 32;  // the rows' words, then the visit's
-  static constexpr uint32_t kVisits = kGradients + 2 * kGradient;
-  static constexpr uint32_t kBarriers = kVisits + kStages * kVisit;
-  static constexpr uint32_t kBytes = kBarriers + 8 * (1 + 2 * kStages);
-};
 
 template <class M, class T, int D>
 class BackwardBlock {

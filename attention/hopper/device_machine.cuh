@@ -2,22 +2,18 @@
 // instruction or idiom a function.
 #pragma once
 
-#include <cuda.h>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <cstring>
 #include <type_traits>
 
 #include "attention/hopper/device_products.cuh"
 #include "attention/hopper/kernel_parts.h"
+#include "attention/hopper/tensor_map.h"
 
 namespace dagpam::attention::hopper {
 
 extern __shared__ uint8_t dynamic_shared[];
 
 struct Device {
-  using TensorMap = CUtensorMap;
+  using TensorMap = hopper::TensorMap;
 
   static __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
   // Which warpgroup a thread is of, so that the compiler knows it to be the same for a whole warp.
@@ -67,7 +63,7 @@ struct Device {
   static __device__ __forceinline__ void sync_block() { __syncthreads(); }
   static __device__ __forceinline__ void sync_warp() { __syncwarp(); }
 
-  static __device__ __forceinline__ void load_tile(const CUtensorMap& map, uint32_t to,
+  static __device__ __forceinline__ void load_tile(const TensorMap& map, uint32_t to,
                                                    uint32_t barrier, int32_t column, int32_t row,
                                                    int32_t head, int32_t batch) {
     asm volatile(
@@ -162,19 +158,18 @@ struct Device {
   }
   template <class T>
   static __device__ __forceinline__ float low(uint32_t pair) {
-    if constexpr (std::is_same_v<T, Bf16>) {
-      return __uint_as_float(pair << 16);
-    } else {
-      return __half2float(__ushort_as_half(static_cast<unsigned short>(pair & 0xFFFF)));
-    }
+    if constexpr (std::is_same_v<T, Bf16>) return __uint_as_float(pair << 16);
+    return wide(static_cast<uint16_t>(pair & 0xFFFFU));
   }
   template <class T>
   static __device__ __forceinline__ float high(uint32_t pair) {
-    if constexpr (std::is_same_v<T, Bf16>) {
-      return __uint_as_float(pair & 0xFFFF0000U);
-    } else {
-      return __half2float(__ushort_as_half(static_cast<unsigned short>(pair >> 16)));
-    }
+    if constexpr (std::is_same_v<T, Bf16>) return __uint_as_float(pair & 0xFFFF0000U);
+    return wide(static_cast<uint16_t>(pair >> 16));
+  }
+  static __device__ __forceinline__ float wide(uint16_t fp16) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(fp16));
+    return x;
   }
   // Both halves, by their signs.
   static __device__ __forceinline__ uint32_t relu(uint32_t pair) {

@@ -36,6 +36,10 @@ constexpr int kThreads = 3 * kWarpgroup;
 constexpr int kConsumerWarps = 8;
 constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
+// Bytes of shared memory that a block may ask for, and those that it asks for beyond its own
+// because tiles lie on multiples of 1024.
+constexpr int kSharedLimit = 227 * 1024, kSharedSlack = 1024;
+
 // Named barriers; 0 is the whole block's.
 enum NamedBarrier { kTurn = 1, kTurnOfOther = 2, kHandOver = 3, kFree = 4, kReady = 5, kOwn = 6 };
 

@@ -4,18 +4,11 @@
 // Legend: B batch, N queries, M keys, H query heads, D head width, T query tiles.
 #pragma once
 
-#include "attention/hopper/backward_kernel.h"
+#include "attention/hopper/backward_params.h"
 
 namespace dagpam::attention::hopper {
 
-// [B or 1, T] ranges of a sight with bounds; one thread a tile.
-struct RangesParams {
-  Sight sight;
-  int32_t batches = 1;
-  TileRange* ranges = nullptr;
-};
-constexpr int kRangesThreads = 64;
-
+// One thread a tile.
 template <class M>
 DAGPAM_DEVICE void find_ranges(const RangesParams& p) {
   const auto count = static_cast<int32_t>(tiles(p.sight.queries, kQueryTile));
@@ -28,18 +21,6 @@ DAGPAM_DEVICE void find_ranges(const RangesParams& p) {
   }
   p.ranges[at] = range;
 }
-
-// d+ = dY . O+ and d- = dY . O- of a tile's rows beside their log-sum-exps and intervals. A block
-// takes a tile, a warp 8 of its rows.
-struct RowsParams {
-  Sight sight;
-  int32_t batch = 0, heads = 0;
-  const uint16_t* dy = nullptr;  // [B, N, H, D]
-  const uint16_t* o = nullptr;   // [2, B, N, H, D]
-  const float* lse2 = nullptr;   // [2, B, H, T 64]
-  uint32_t* rows = nullptr;      // [B, H, T, kRowWords, 64]
-};
-constexpr int kRowsThreads = 256;
 
 template <class M, class T, int D>
 DAGPAM_DEVICE float dot_of_lane(const uint16_t* a, const uint16_t* b) {
@@ -55,6 +36,7 @@ DAGPAM_DEVICE float dot_of_lane(const uint16_t* a, const uint16_t* b) {
   return sum;
 }
 
+// A block takes a tile, a warp 8 of its rows.
 template <class M, class T, int D>
 DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
   const auto tile = static_cast<int32_t>(M::block_x()), head = static_cast<int32_t>(M::block_y());
@@ -89,24 +71,7 @@ DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
   }
 }
 
-// dQ- as a tensor, and dQ: of dQ+ alone where Q- was given, else dQ+ + (dQ- W_neg^T) where Q > 0.
 // A block of one warpgroup takes a tile.
-struct FinishParams {
-  int32_t batch = 0, queries = 0, heads = 0;
-  float scale = 0;            // D^-0.5
-  const float* dq = nullptr;  // of BackwardParams
-  bool through_map = false;
-  const uint16_t* q = nullptr;  // [B, N, H, D] by strides, where through_map
-  int64_t q_batch = 0, q_row = 0, q_head = 0;
-  uint16_t *dq_out = nullptr, *dq_neg_out = nullptr;  // [B, N, H, D]
-};
-
-template <int D>
-struct FinishShared {
-  static constexpr uint32_t kBarrier = tile_bytes(D, D);  // behind W_neg
-  static constexpr uint32_t kBytes = kBarrier + 8;
-};
-
 template <class M, class T, int D>
 class FinishBlock {
  public:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "attention/hopper/backward_kernel.h"
 #include "attention/hopper/forward_kernel.h"
 #include "attention/hopper/side_kernels.h"
 #include "emulated_machine.h"
@@ -238,7 +239,9 @@ EmulatedProblem::EmulatedProblem(const EmulatedShape& given, bool is_bf16, uint6
   for (int64_t i = 0; i < s.batch * s.queries; ++i) {
     const int64_t own = i % s.queries + s.keys - s.queries + 1;
     int64_t begin = 0, end = s.keys;
-    if (s.intervals) {
+    if (s.window > 0) {
+      begin = std::max<int64_t>(0, own - s.window);
+    } else if (s.intervals) {
       begin = static_cast<int64_t>(random() % static_cast<uint64_t>(s.keys + 1));
       end = static_cast<int64_t>(random() % static_cast<uint64_t>(s.keys + 1));
       if (random() % 4 != 0 && begin > end) std::swap(begin, end);

@@ -16,6 +16,7 @@ struct EmulatedShape {
   std::string name;
   int64_t batch = 1, queries = 64, keys = 64, heads = 1, kv_heads = 1, width = 64;
   bool causal = true, intervals = false;  // intervals: random ones, rows without keys among them
+  int64_t window = 0;  // of intervals: only so many keys up to a query's own place
   bool forms_q_neg = true;
   double plus = 0.7, minus = 0.9, deviation = 1;
 };
