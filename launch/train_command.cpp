@@ -29,7 +29,8 @@ void run(Arguments& arguments, Program& program) {
       program.world(request.config.parallel().timeout_s(), backend_of(request.config));
   request.backend = program.backend;
   if (arguments.dry_run) {
-    const trainer::RunPlan plan = trainer::plan_run(request.config, world.size());
+    trainer::RunPlan plan = trainer::plan_run(request.config, world.size());
+    plan.on_gpu = world.device().is_cuda();
     if (world.rank() == 0) {
       std::printf("%sbackend    %s\n\n%s", trainer::describe(plan).c_str(), program.backend.c_str(),
                   configs::print(plan.config).c_str());

@@ -32,13 +32,26 @@ bool in_bf16(const RunConfig& config) {
 // Bytes of a number of weights and activations.
 double number_bytes(const RunConfig& config) { return in_bf16(config) ? 2 : kFloat; }
 
+// What a GPU's attention (attention/composed.h) keeps of a token and layer beside queries, keys and
+// values, in numbers of the weights' type: ReLU(Q); of daGPAM the queries of both maps and both
+// answers; of SOFTMAX_WIDE the mapped queries. With rotary positions the rotated keys too, and
+// the rotated queries where they are not among these.
+double kept_on_gpu(const RunConfig& config, double width, double keys) {
+  const auto kind = config.attention().kind();
+  const bool rotary = config.model().positions() == ModelConfig::ROTARY;
+  double numbers = rotary ? keys : 0;
+  if (kind == AttentionConfig::DAGPAM) return numbers + 5 * width;
+  if (kind == AttentionConfig::SOFTMAX_WIDE) numbers += 2 * width;
+  return numbers + (rotary && kind == AttentionConfig::SOFTMAX ? width : 0);
+}
+
 // Bytes that backward needs of one token of one layer, on a rank.
 struct LayerBytes {
   double kept = 0;      // from forward to backward
   double computed = 0;  // by the recomputation of that layer, on top
 };
 
-LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence) {
+LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool on_gpu) {
   const ModelConfig& m = config.model();
   const auto width = static_cast<double>(m.width()), heads = static_cast<double>(m.heads());
   const double keys = static_cast<double>(m.kv_heads()) * width / heads;
@@ -59,19 +72,24 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence) {
   double outer = 2 * (norm + number * width);
   outer += number * width / tp;  // y
   outer += number * (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
-  // Within attention, in float32: queries, keys, values; log-sum-exps, mapped queries; rotated
-  // queries and keys.
+  // Within a CPU's attention, in float32: queries, keys, values; log-sum-exps, mapped queries;
+  // rotated queries and keys.
   const double operands = (width + 2 * keys) / tp;
+  const double within = on_gpu ? number : kFloat;
   double inner = kFloat * (two ? 2 : 1) * heads / tp;
-  if (mapped) inner += kFloat * width / tp;
-  if (rotary) inner += kFloat * (width + keys + (two ? width : 0)) / tp;
+  if (on_gpu) {
+    inner += number * kept_on_gpu(config, width, keys) / tp;
+  } else {
+    if (mapped) inner += kFloat * width / tp;
+    if (rotary) inner += kFloat * (width + keys + (two ? width : 0)) / tp;
+  }
   switch (config.train().recompute()) {
     case configs::TrainConfig::NONE:
-      return {outer + kFloat * operands + inner, 0};
+      return {outer + within * operands + inner, 0};
     case configs::TrainConfig::SELECTIVE:
-      return {outer + number * operands, inner + (widened ? kFloat * operands : 0)};
+      return {outer + number * operands, inner + (within > number ? kFloat * operands : 0)};
     case configs::TrainConfig::FULL:
-      return {number * stream, outer + kFloat * operands + inner - number * stream};
+      return {number * stream, outer + within * operands + inner - number * stream};
   }
   return {};
 }
@@ -122,7 +140,7 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const double vocab = static_cast<double>((m.vocab() + tp - 1) / tp);
   const bool sequence = run.parallel().sequence_parallel() && tp > 1;
   const double number = number_bytes(run);
-  const LayerBytes layer = layer_bytes(run, tp, sequence);
+  const LayerBytes layer = layer_bytes(run, tp, sequence, plan.on_gpu);
   const double blocks = static_cast<double>(m.layers()) * layer.kept;
   // Either at the turn: the final norm, the logits' log-softmax, the gradient that comes in and the
   // one that goes out; or in a block's backward, the gradients of its MLP under way.
@@ -142,7 +160,7 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   memory.parameters = number * elements;
   memory.gradients = elements * (zero ? kFloat + (kFloat + number) / copies : kFloat);
   memory.optimizer = kFloat * (moments + (in_bf16(run) ? 1 : 0)) * elements / copies;
-  memory.activations = token * tokens + widened_bytes(run, tp);
+  memory.activations = token * tokens + (plan.on_gpu ? 0 : widened_bytes(run, tp));
   if (run.checkpoint().asynchronous()) {
     memory.snapshot = kFloat * (1 + moments) * elements / plan.copies;
   }

@@ -18,7 +18,8 @@ void StepProfiler::begin_step() {
   if (running_ || left_ == 0 || seen_ < kWarmUpSteps) return;
   using namespace torch::autograd::profiler;
   const ProfilerConfig config(ProfilerState::KINETO);
-  const std::set<ActivityType> activities{ActivityType::CPU};
+  std::set<ActivityType> activities{ActivityType::CPU};
+  if (on_gpu_) activities.insert(ActivityType::CUDA);
   prepareProfiler(config, activities);
   enableProfiler(config, activities);
   running_ = true;

@@ -18,7 +18,8 @@ struct RunPlan {
   int64_t tokens_per_step = 0;
   int64_t train_tokens = 0;  // over all sources
   int ranks = 1;
-  int copies = 1;  // of the model: data-parallel; each is shared by ranks / copies
+  int copies = 1;       // of the model: data-parallel; each is shared by ranks / copies
+  bool on_gpu = false;  // set by whoever has the communicator: attention keeps other tensors there
 };
 
 // Validates, fills in, opens every data set that the config names. Throws ConfigError or DataError.

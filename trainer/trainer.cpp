@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "attention/notes.h"
 #include "configs/errors.h"
 #include "configs/run_config.h"
 #include "data/batch_source.h"
@@ -42,7 +43,9 @@ class Run {
       : request_(request),
         world_(world),
         folder_{request.run_dir},
-        plan_(plan_run(request.config, world.size())) {}
+        plan_(plan_run(request.config, world.size())) {
+    plan_.on_gpu = world.device().is_cuda();
+  }
 
   void execute() {
     try {
@@ -166,12 +169,14 @@ void Run::take_step() {
   ++progress_.step;
   progress_.tokens += plan_.tokens_per_step;
   reporter_->add_step(loss, progress_.step);
+  for (const std::string& line : attention::take_notes()) log_info("attention  " + line);
 }
 
 void Run::loop() {
   const auto& config = plan_.config;
   const int64_t eval_every = config.train().eval_every();
-  StepProfiler profiler(request_.profile_steps, folder_.profile(world_.rank()));
+  StepProfiler profiler(request_.profile_steps, folder_.profile(world_.rank()),
+                        world_.device().is_cuda());
   control_->poll_now(saver_.get());  // what came while all was being made ready
   control_->stop_after(progress_.step);
   // An evaluation that a stop cut short comes first.

@@ -16,8 +16,8 @@ struct Operand {
   int64_t batch_stride = 0, row_stride = 0, head_stride = 0;
 };
 
-// CUtensorMap, which is opaque.
-struct alignas(64) TensorMap {
+// CUtensorMap, which is opaque: 128 bytes.
+struct alignas(128) TensorMap {
   uint64_t opaque[16];
 };
 

@@ -7,6 +7,7 @@
 #include "configs/run_config.h"
 #include "data/batch_source.h"
 #include "launch/bench/peer.h"
+#include "launch/bench/process_time.h"
 #include "launch/bench/row.h"
 #include "parallel/devices.h"
 #include "trainer/run_plan.h"
@@ -27,17 +28,26 @@ class Stepper {
         batches_(data::open_batches(plan.config.data(),
                                     trainer::batch_options(plan, grid_.dp->rank()), {})) {}
 
-  // Median milliseconds of `count` steps.
+  // Milliseconds a step: on the CPU the median of `count`; on a GPU their mean, since there the
+  // host runs ahead of the device, as in training, and a wait at each step would show what it
+  // hides.
   double run(int64_t count) {
+    const at::Device device = grid_.dp->device();
     std::vector<double> times;
+    auto start = Clock::now();
+    const auto since = [&start] {
+      return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    };
     for (int64_t i = 0; i < count; ++i) {
-      const auto start = Clock::now();
       step_.compute_gradients(done_, [&]() -> const data::Batch& { return batches_->next(); });
       step_.update(done_++);
-      parallel::wait_for_device(grid_.dp->device());
-      times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+      if (!device.is_cpu()) continue;
+      times.push_back(since());
+      start = Clock::now();
     }
-    return median(times);
+    if (device.is_cpu()) return median(times);
+    parallel::wait_for_device(device);
+    return since() / static_cast<double>(count);
   }
 
  private:
@@ -52,6 +62,8 @@ class Stepper {
 void bench_step(const StepBenchOptions& options, parallel::Communicator& world) {
   const trainer::RunPlan plan = trainer::plan_run(options.config, world.size());
   Stepper stepper(plan, world);
+  stepper.run(1);
+  const double first_step_s = seconds_since_start();
   std::unique_ptr<Stepper> other;
   if (!options.against.empty()) {
     configs::RunConfig config = options.config;
@@ -61,7 +73,7 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   }
   std::unique_ptr<Peer> peer;
   if (!options.peer.empty() && world.rank() == 0) peer = std::make_unique<Peer>(options.peer);
-  stepper.run(5);  // warms caches and allocator
+  stepper.run(4);  // warms caches and allocator
   std::vector<double> ours, theirs;
   double peer_memory = 0;
   for (int64_t round = 0; round < options.rounds; ++round) {
@@ -89,6 +101,8 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   row.spread = spread(ours);
   row.per_second = static_cast<double>(plan.tokens_per_step) / row.ours_ms * 1e3;
   row.unit = "tokens";
+  row.tflops = trainer::flops_per_token(plan.config) * row.per_second / 1e12;
+  row.first_step_s = first_step_s;
   const bool on_cpu = world.device().is_cpu();
   row.device = on_cpu ? "cpu" : parallel::device_name(world.device());
   row.memory_mib = on_cpu ? 1024 * trainer::peak_memory_gib()
@@ -100,6 +114,7 @@ void bench_step(const StepBenchOptions& options, parallel::Communicator& world) 
   if (peer) {
     row.peer = peer->name();
     row.peer_ms = median(theirs);
+    row.peer_first_step_s = peer->first_step_s();
     row.peer_memory_mib = peer_memory / (1024.0 * 1024.0);
   }
   print_row(row, options.json);

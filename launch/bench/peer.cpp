@@ -43,7 +43,9 @@ Peer::Peer(const std::string& command) : command_(command) {
   signal(SIGPIPE, SIG_IGN);  // a peer that ended shows as an error of the next line
   to_ = fdopen(in[1], "w");
   from_ = fdopen(out[0], "r");
-  name_ = parse(read_line(), command_).value("peer", command_);
+  const auto ready = parse(read_line(), command_);
+  name_ = ready.value("peer", command_);
+  first_step_s_ = ready.value("first_step_s", 0.0);
 }
 
 Peer::~Peer() {

@@ -1,9 +1,10 @@
 // launch/bench/peer.h: another program that times the same work in turn with us.
 //
 // The peer is a command of the user's shell that speaks lines of JSON: when it is ready it prints
-// an object with "peer" (its name); for each line "N" on its standard input it does N repetitions
-// and prints an object with "step_ms" (median) and "peak_memory" (bytes, its process). End of input
-// ends it. tests/peers/ holds some.
+// an object with "peer" (its name) and, where it measured that, "first_step_s" (seconds from its
+// start to the end of its first step); for each line "N" on its standard input it does N
+// repetitions and prints an object with "step_ms" (median) and "peak_memory" (bytes, its process).
+// End of input ends it. tests/peers/ holds some.
 #pragma once
 
 #include <sys/types.h>
@@ -28,12 +29,14 @@ class Peer {
   Peer& operator=(const Peer&) = delete;
 
   const std::string& name() const { return name_; }
+  double first_step_s() const { return first_step_s_; }  // 0: not told
   PeerTiming run(int64_t repetitions);
 
  private:
   std::string read_line();
 
   std::string command_, name_;
+  double first_step_s_ = 0;
   pid_t pid_ = -1;
   std::FILE *to_ = nullptr, *from_ = nullptr;
 };

@@ -29,13 +29,17 @@ void print_row(const BenchRow& row, bool json) {
                                   {"unit", row.unit},     {"memory_mib", row.memory_mib},
                                   {"peer", nullptr},      {"peer_ms", nullptr},
                                   {"ratio", nullptr},     {"peer_memory_mib", nullptr}};
+    if (row.tflops > 0) object["tflops"] = row.tflops;
+    if (row.first_step_s > 0) object["first_step_s"] = row.first_step_s;
     if (with_peer) {
       object["peer"] = row.peer;
       object["peer_ms"] = row.peer_ms;
       object["ratio"] = ratio;
       object["peer_memory_mib"] = row.peer_memory_mib;
+      if (row.peer_first_step_s > 0) object["peer_first_step_s"] = row.peer_first_step_s;
     }
     std::printf("%s\n", object.dump().c_str());
+    std::fflush(stdout);
     return;
   }
   std::printf("%-10s %-44s %9.3f ms  (rounds within %.2f x)  %s %s/s", row.name.c_str(),

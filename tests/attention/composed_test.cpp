@@ -90,6 +90,25 @@ TEST(ComposedTest, IntervalsWithRowsThatSeeNothing) {
   }
 }
 
+TEST(ComposedTest, MapsQueriesAsThePlainPath) {
+  const at::Tensor qkv = normal({2, 5, 3, 3, 8}, 1);  // queries are a third of each row
+  const at::Tensor w = normal({3, 8, 8}, 2), d_out = normal({2, 5, 3, 8}, 3);
+  for (const bool residual : {false, true}) {
+    const auto run_by = [&](bool plain) {
+      const at::Tensor all = qkv.clone().requires_grad_(), map = w.clone().requires_grad_();
+      const at::Tensor q = all.select(3, 1);
+      const at::Tensor mapped =
+          plain ? reference::map_queries(q, map) : composed::map_queries(q, map, residual);
+      const at::Tensor y = plain && residual ? q + mapped : mapped;
+      return Result{y.detach(), torch::autograd::grad({y}, {all, map}, {d_out})};
+    };
+    const Result plain = run_by(true), ours = run_by(false);
+    EXPECT_LE(difference(ours.y, plain.y), 1e-14);
+    EXPECT_LE(difference(ours.grads[0], plain.grads[0]), 1e-14);
+    EXPECT_LE(difference(ours.grads[1], plain.grads[1]), 1e-14);
+  }
+}
+
 // The kernels of half types get shared key heads as they are. A query head that read its
 // neighbour's keys would be off by about 1.
 TEST(ComposedTest, HalfTypesShareKeyHeads) {

@@ -71,6 +71,8 @@ struct Block {
   std::string error;
   ucontext_t scheduler{};
   int current = -1;
+  int64_t round = 0;
+  std::map<int, int64_t> due;           // the round in which a warpgroup's oldest products are done
   int held_back = -1, held_rounds = 0;  // a warpgroup that gets no turns
   const std::function<void()>* body = nullptr;
 
@@ -87,7 +89,8 @@ void wait_until(const char* what, std::function<bool()> ready);
 
 bool in_memory(uint32_t at, uint32_t bytes);
 
-// The oldest group of products of a warpgroup, if all its threads have committed it.
-bool execute_group(int warpgroup);
+// The oldest group of products of a warpgroup, if all its threads have committed it and, unless
+// `at_once`, its round has come.
+bool execute_group(int warpgroup, bool at_once);
 
 }  // namespace dagpam::attention::testing

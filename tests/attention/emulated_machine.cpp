@@ -75,7 +75,9 @@ void choose_held_back() {
   const auto warpgroups = static_cast<uint64_t>(block->fibers.size()) / hopper::kWarpgroup;
   block->held_back =
       warpgroups > 1 && block->coin() ? static_cast<int>(block->random() % warpgroups) : -1;
-  block->held_rounds = static_cast<int>(block->random() % 16);
+  // Until nothing else can go on, or for some rounds.
+  const bool as_long_as_can_be = block->held_back >= 0 && block->coin();
+  block->held_rounds = as_long_as_can_be ? 1 << 30 : static_cast<int>(block->random() % 16);
 }
 
 // One turn for every fiber that can go on, in random order; false where none can.
@@ -84,6 +86,7 @@ bool run_round() {
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
   std::shuffle(order.begin(), order.end(), block->random);
   choose_held_back();
+  ++block->round;
   bool moved = false;
   for (const int i : order) {
     Fiber& fiber = block->fibers[static_cast<size_t>(i)];
@@ -96,6 +99,7 @@ bool run_round() {
   }
   if (moved || block->held_back < 0) return moved;
   block->held_back = -1;
+  block->held_rounds = 0;
   return true;  // they may go on
 }
 
@@ -127,7 +131,7 @@ void run_block() {
     const bool moved = run_round();
     if (!block->copies.empty() && (!moved || block->random() % 8 == 0)) {
       land_a_copy();
-    } else if (!moved) {
+    } else if (!moved && block->due.empty()) {
       fail(describe_stop());
     }
   }

@@ -87,13 +87,17 @@ void execute(int warpgroup, const std::array<const Issued*, hopper::kWarpgroup>&
 
 }  // namespace
 
-bool execute_group(int warpgroup) {
+bool execute_group(int warpgroup, bool at_once) {
   const auto fiber = [&](int thread) -> Fiber& {
     return block->fibers[static_cast<size_t>(warpgroup * hopper::kWarpgroup + thread)];
   };
   for (int thread = 0; thread < hopper::kWarpgroup; ++thread) {
     if (fiber(thread).groups.size() < 2) return false;
   }
+  const auto due =
+      block->due.emplace(warpgroup, block->round + static_cast<int64_t>(block->random() % 8)).first;
+  if (!at_once && block->round < due->second) return false;
+  block->due.erase(due);
   const size_t count = fiber(0).groups.front().size();
   for (int thread = 0; thread < hopper::kWarpgroup; ++thread) {
     if (fiber(thread).groups.front().size() != count) fail("products differ within a warpgroup");
@@ -158,7 +162,7 @@ void Emulated::issue(float* x, const ProductOperands& operands) {
 
 void Emulated::commit() {
   block->fiber().groups.emplace_back();
-  if (block->coin()) execute_group(thread() / hopper::kWarpgroup);
+  if (block->coin()) execute_group(thread() / hopper::kWarpgroup, /*at_once=*/true);
 }
 
 void Emulated::wait_for_products(int left) {
@@ -166,7 +170,7 @@ void Emulated::wait_for_products(int left) {
   Fiber& fiber = block->fiber();
   wait_until("a product", [&fiber, left, warpgroup] {
     while (fiber.groups.size() > static_cast<size_t>(left) + 1) {
-      if (!execute_group(warpgroup)) return false;
+      if (!execute_group(warpgroup, /*at_once=*/false)) return false;
     }
     return true;
   });

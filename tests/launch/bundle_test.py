@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """launch/bundle: packs, unpacks elsewhere, and runs with nothing but the C library and LibTorch from outside."""
+import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,6 +59,21 @@ class BundleTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(len(re.findall(r"against one rank, 2 steps: agree", done.stdout)), 2, done.stdout)
         self.assertEqual(done.stderr, "")
+
+    @unittest.skipIf(shutil.which("nvidia-smi"), "with a GPU it would make the whole report")
+    def test_gpu_report_says_that_there_is_no_gpu(self):
+        done = subprocess.run(["launch/gpu_report"], cwd=self.tree, capture_output=True, text=True, timeout=120,
+                              env={"PATH": "/usr/bin:/bin", "HOME": "/"}, check=False)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertRegex(done.stderr, r"^gpu_report: error: no GPU: .*; nothing was measured\n$")
+        self.assertEqual(list((self.tree / "docs" / "results").iterdir()), [])
+
+    def test_the_tests_that_gpu_report_runs_start(self):
+        tests = json.loads((self.tree / "tests" / "commands.json").read_text())
+        self.assertGreaterEqual(len(tests), 3)
+        for test in tests:
+            done = self.run_in_bundle(*test["command"], OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+            self.assertEqual(done.returncode, 0, f"{test}: {done.stdout}{done.stderr}")
 
     def test_without_libtorch_says_what_to_set(self):
         done = self.run_in_bundle("dagpam", "--version", DAGPAM_TORCH="/nowhere")

@@ -169,5 +169,26 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
   }
 }
 
+// Worked out by hand for a token and layer, since no GPU's allocator has been asked: 5 C numbers and
+// H log-sum-exps more for daGPAM than for SOFTMAX, bfloat16 in the place of float32.
+TEST_F(MemoryTest, OnAGpuCountsWhatItsAttentionKeeps) {
+  const auto activations = [](const char* kind, const char* precision, bool on_gpu) {
+    RunPlan plan = plan_of(
+        {std::string("attention.kind=") + kind, std::string("train.precision=") + precision}, 1);
+    plan.on_gpu = on_gpu;
+    return plan_memory(plan).activations;
+  };
+  const double tokens = 16 * 64, layers = 4, width = 64, heads = 4, head = 16;
+  const double softmax = activations("SOFTMAX", "BF16", true);
+  EXPECT_EQ(activations("DAGPAM", "BF16", true) - softmax,
+            tokens * layers * (2 * 5 * width + 4 * heads));
+  EXPECT_EQ(activations("SOFTMAX_WIDE", "BF16", true) - softmax, tokens * layers * 2 * 2 * width);
+  // A CPU widens queries, keys and values, and of daGPAM keeps the mapped ones.
+  EXPECT_EQ(activations("SOFTMAX", "BF16", false) - softmax, tokens * layers * 2 * 3 * width);
+  EXPECT_EQ(activations("DAGPAM", "BF16", false) - activations("SOFTMAX", "BF16", false),
+            tokens * layers * (4 * width + 4 * heads) + 4 * layers * heads * head * head);
+  EXPECT_EQ(activations("SOFTMAX", "FP32", true), activations("SOFTMAX", "FP32", false));
+}
+
 }  // namespace
 }  // namespace dagpam::trainer

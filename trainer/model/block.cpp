@@ -71,9 +71,10 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
                          const at::Tensor& queries, const at::Tensor& keys,
                          const at::Tensor& values, const attention::Lambdas& lambdas) {
     // The CPU kernels take float32; bfloat16 is widened on the way in and rounded on the way out.
+    // Those of a GPU take it as it is, and sum in float32.
     const at::ScalarType type = queries.scalar_type();
     const auto wide = [type](const at::Tensor& t) {
-      return type == at::kBFloat16 ? t.to(at::kFloat) : t;
+      return type == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t;
     };
     return attention_
         ->forward(wide(queries), wide(keys), wide(values), context.visibility,
