@@ -24,11 +24,19 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kMostBlocks = 65535;  // of a launch, in its second and third dimension
 
+bool on_16_bytes(const at::Tensor& x) {
+  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
+}
+
 // As the copy engine can read it: a unit stride in D, the rest on 16 bytes.
 at::Tensor readable(const at::Tensor& x) {
-  bool fits = x.stride(3) == 1 && reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
+  bool fits = x.stride(3) == 1 && on_16_bytes(x);
   for (int64_t d = 0; d < 3; ++d) fits = fits && x.stride(d) % 8 == 0 && x.stride(d) > 0;
-  return fits ? x : x.contiguous();
+  return fits ? x : x.clone(at::MemoryFormat::Contiguous);
+}
+
+at::Tensor dense(const at::Tensor& x) {
+  return x.is_contiguous() && on_16_bytes(x) ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 hopper::Operand operand(const at::Tensor& x) {
@@ -88,7 +96,7 @@ class Attend : public torch::autograd::Function<Attend> {
               plus,
               minus,
               bounds ? bounds->contiguous() : at::Tensor(),
-              w_neg ? w_neg->contiguous() : at::Tensor(),
+              w_neg ? dense(*w_neg) : at::Tensor(),
               at::Tensor(),
               causal};
     const c10::DeviceGuard guard(q.device());
@@ -130,8 +138,8 @@ class Attend : public torch::autograd::Function<Attend> {
     const int64_t batch = in.q.size(0), heads = in.q.size(2), width = in.q.size(3);
     const at::TensorOptions floats = in.q.options().dtype(at::kFloat);
     const at::TensorOptions words = in.q.options().dtype(at::kInt);
-    const at::Tensor dy = grads[0].contiguous();
-    const at::Tensor q_neg = saved[1].contiguous(), o = saved[9], lse2 = saved[10];
+    const at::Tensor dy = dense(grads[0]);
+    const at::Tensor q_neg = dense(saved[1]), o = saved[9], lse2 = saved[10];
     const at::Tensor rows =
         at::empty({batch, heads, in.tiles(), hopper::kRowWords, kQueryTile}, words);
     const at::Tensor sums = at::zeros({2, batch, heads, in.tiles(), kQueryTile, width}, floats);

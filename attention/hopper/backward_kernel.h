@@ -255,6 +255,7 @@ class BackwardBlock {
       differentiate<kCount>(a + first, da + first, M::load_float(word(words, kPlus)), words,
                             kDotPlus, column, plus);
       store_gradient<kCount>(plus, who, words, 0, column);
+      M::pin(plus);
       M::open(dk);
       M::open(s);
       add_keys<kCount>(dk, plus, q, column);
@@ -270,10 +271,12 @@ class BackwardBlock {
       store_gradient<kCount>(minus, who, words, 1, column);
       DAGPAM_UNROLL
       for (int i = first; i < first + kCount; i += 8) fragment_of<M, T>(a + i, weights + i / 2);
+      M::pin(minus);
       M::open(dk);
       add_keys<kCount>(dk, minus, q_neg, column);
       M::commit();
     }
+    M::pin(weights);
     M::open(dv);
     DAGPAM_UNROLL
     for (int step = 0; step < 4; ++step) {

@@ -117,6 +117,12 @@ struct Device {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(x[i])::"memory");
   }
+  // Register operands: they are formed before what follows.
+  template <int kCount>
+  static __device__ __forceinline__ void pin(uint32_t (&x)[kCount]) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(x[i])::"memory");
+  }
   template <int kCount>
   static __device__ __forceinline__ void open(float (&x)[kCount]) {
     pin(x);

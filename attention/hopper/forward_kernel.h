@@ -103,6 +103,7 @@ class ForwardBlock {
         a[step * 4 + r] = M::relu(M::load_word(base_ + Shared::kQ + place(row, column)));
       }
     }
+    M::pin(a);
     M::open(x);
     DAGPAM_UNROLL
     for (int step = 0; step < D / 16; ++step) {
@@ -246,6 +247,7 @@ class ForwardBlock {
       keys_.template await<M>(n);
       values_.template await<M>(values_read);
       M::named_sync(own_turn, 2 * kWarpgroup);
+      M::pin(p);
       M::open(s);
       M::open(o);
       scores(s, queries, keys_.buffer(n));
@@ -264,6 +266,7 @@ class ForwardBlock {
       soften(s, rows, p);
     }
     values_.template await<M>(values_read);
+    M::pin(p);
     M::open(o);
     add_values(o, p, values_.buffer(values_read));
     M::commit();

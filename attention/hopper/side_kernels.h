@@ -106,6 +106,7 @@ class FinishBlock {
       uint32_t fragments[16];
       DAGPAM_UNROLL
       for (int step = 0; step < 4; ++step) fragment_of<M, T>(x + step * 8, fragments + step * 4);
+      M::pin(fragments);
       M::open(through);
       DAGPAM_UNROLL
       for (int step = 0; step < 4; ++step) {

@@ -80,6 +80,8 @@ struct Emulated {
   template <int kCount>
   static void pin(float (&)[kCount]) {}
   template <int kCount>
+  static void pin(uint32_t (&)[kCount]) {}
+  template <int kCount>
   static void open(float (&)[kCount]) {}
   template <class T, bool kARows, bool kBRows, int kCount>
   static void product(float (&x)[kCount], uint32_t a, uint32_t b, bool adds) {
