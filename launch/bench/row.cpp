@@ -29,8 +29,6 @@ void print_row(const BenchRow& row, bool json) {
                                   {"unit", row.unit},     {"memory_mib", row.memory_mib},
                                   {"peer", nullptr},      {"peer_ms", nullptr},
                                   {"ratio", nullptr},     {"peer_memory_mib", nullptr}};
-    if (row.tflops > 0) object["tflops"] = row.tflops;
-    if (row.first_step_s > 0) object["first_step_s"] = row.first_step_s;
     if (with_peer) {
       object["peer"] = row.peer;
       object["peer_ms"] = row.peer_ms;
@@ -38,6 +36,8 @@ void print_row(const BenchRow& row, bool json) {
       object["peer_memory_mib"] = row.peer_memory_mib;
       if (row.peer_first_step_s > 0) object["peer_first_step_s"] = row.peer_first_step_s;
     }
+    if (row.tflops > 0) object["tflops"] = row.tflops;
+    if (row.first_step_s > 0) object["first_step_s"] = row.first_step_s;
     std::printf("%s\n", object.dump().c_str());
     std::fflush(stdout);
     return;

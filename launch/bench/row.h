@@ -14,11 +14,11 @@ struct BenchRow {
   std::string peer;  // "" where nothing was held beside it
   double peer_ms = 0;
   double spread = 0;  // largest / smallest of our own rounds: what noise alone does
+  double tflops = 0;  // floating-point operations a second by the stated formula, in 1e12; 0: none
+  double first_step_s = 0, peer_first_step_s = 0;  // from a process's start to its first step's end
   double memory_mib = 0, peer_memory_mib = 0;
   double per_second = 0;  // units of work a second, ours
   std::string unit;
-  double tflops = 0;  // floating-point operations a second by the stated formula, in 1e12; 0: none
-  double first_step_s = 0, peer_first_step_s = 0;  // from a process's start to its first step's end
 };
 
 // Text for people, or with `json` one object a row: name, shape, device, ranks, kernel, ours_ms,

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 
 import gpu_report_fakes as fakes
+import program
 
 sys.path.insert(0, str(fakes.ROOT / "launch" / "lib"))
 
-from gpu_report import bars, report, trace  # noqa: E402
+from gpu_report import bars, checks, models, report, speed, trace  # noqa: E402
+from gpu_report.session import Session  # noqa: E402
 
 
 class WholeReport(unittest.TestCase):
@@ -169,6 +172,58 @@ class WholeReport(unittest.TestCase):
     def test_no_corpus_is_said(self):
         (self.root / "corpus" / "genesis.json").unlink()
         self.assertIn("--corpus", self.report(code=2).stderr)
+
+
+class RealProgram(unittest.TestCase):
+    """What the report asks of the program is what the program takes and says."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        work = pathlib.Path(cls.folder.name)
+        place = types.SimpleNamespace(
+            root=fakes.ROOT, program=[program.BINARY], recipes=fakes.ROOT / "configs" / "recipes",
+            corpus=str(program.prepare(work)), environment=lambda: program.ENVIRONMENT,
+            shell=lambda words, work: " ".join(words), clean=lambda text, work: text)
+        cls.session = Session(place, "no GPU", work)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def setUp(self):
+        self.session.begin(self._testMethodName, 300)
+        self.session.rows.clear()
+
+    def test_every_model_is_taken_and_has_its_size(self):
+        for model, parameters in ((models.SMALL, 21.9e6), (models.GPT2, 125e6), (models.MEDIUM, 356e6),
+                                  (models.LARGE, 1.57e9)):
+            mebibytes, operations = speed.dry_run(self.session, model)
+            self.assertGreater(mebibytes, 16 * parameters / 2**20, model.name)
+            # 6 a parameter, and those of attention.
+            self.assertGreater(operations, 0.98 * 6 * parameters, model.name)
+            self.assertLess(operations, 1.4 * 6 * parameters, model.name)
+
+    def test_a_step_of_a_model_becomes_a_row(self):
+        tiny = models.Model("tiny", "gpt2_124m_dagpam", 1, 32, 2, 32, 300, 2)
+        row = speed.bench_step(self.session, tiny, "--against", "attention.kind=SOFTMAX", rounds=1, steps=2)
+        self.assertTrue(row["shape"].startswith("tiny: 1 layers, width 32"), row)
+        self.assertGreater(row["ratio"], 0)
+        self.assertGreater(row["tflops"], 0)
+
+    def test_a_short_run_resumes_bit_by_bit(self):
+        checks.train(self.session, **{"train.precision": "FP32", "model.layers": 1, "model.width": 32,
+                                      "model.context": 32, "train.global_batch": 8})
+        self.assertEqual([(row["name"], row["pass"]) for row in self.session.rows],
+                         [("train", True), ("resume", True)], self.session.rows)
+
+    def test_a_trace_of_the_profiler_is_read(self):
+        tiny = models.Model("tiny", "gpt2_124m_dagpam", 1, 32, 2, 32, 300, 2)
+        read = checks.traced(self.session, "trace", 1, tiny)
+        self.assertIsNotNone(read, self.session.rows)
+        self.assertEqual(read.overlap(), {"nccl_us": 0, "backward_us": 0, "both_us": 0})
+        self.assertTrue(read.backward)  # the operators of backward are found in it, by thread
+        self.assertIsNone(read.idle_share())
 
 
 class Bars(unittest.TestCase):

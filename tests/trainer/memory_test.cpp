@@ -169,8 +169,8 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
   }
 }
 
-// Worked out by hand for a token and layer, since no GPU's allocator has been asked: 5 C numbers and
-// H log-sum-exps more for daGPAM than for SOFTMAX, bfloat16 in the place of float32.
+// Worked out by hand for a token and layer, since no GPU's allocator has been asked: 5 C numbers
+// and H log-sum-exps more for daGPAM than for SOFTMAX, bfloat16 in the place of float32.
 TEST_F(MemoryTest, OnAGpuCountsWhatItsAttentionKeeps) {
   const auto activations = [](const char* kind, const char* precision, bool on_gpu) {
     RunPlan plan = plan_of(

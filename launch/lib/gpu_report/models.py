@@ -18,7 +18,8 @@ class Model:
         sets = {"model.layers": self.layers, "model.width": self.width, "model.heads": self.heads,
                 "model.context": self.context, "model.vocab": self.vocab, "model.dropout": 0,
                 "model.attention_dropout": 0, "train.global_batch": self.batch, "train.micro_batch": self.batch,
-                "train.precision": "BF16", "train.deterministic": "false", **data_of(session), **overrides}
+                "schedule.warmup_steps": 0, "train.precision": "BF16", "train.deterministic": "false",
+                **data_of(session), **overrides}
         return ["--config", str(session.place.recipes / f"{self.recipe}.textproto"), *set_words(sets)]
 
     def peer(self, session, attention="dagpam"):
