@@ -316,7 +316,7 @@ class BackwardBlock {
       M::template wait<0>(x);
       if (p_.turns != nullptr && job == 0) {
         if (t == 0) M::wait_turn(counter, place.turn);
-        M::named_sync(kOwn + who, kWarpgroup);
+        M::named_sync(kAlone + who, kWarpgroup);
       }
       float* const to = p_.dq + dq_chunk(map, place.tile, tile_count, block, D) + t * 4;
       DAGPAM_UNROLL
@@ -324,7 +324,7 @@ class BackwardBlock {
     }
     if (p_.turns == nullptr) return;
     M::fence_device();
-    M::named_sync(kOwn + who, kWarpgroup);
+    M::named_sync(kAlone + who, kWarpgroup);
     if (t == 0) M::end_turn(counter);
   }
 

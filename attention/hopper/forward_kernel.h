@@ -117,7 +117,7 @@ class ForwardBlock {
                M::template pack<T>(x[i], x[i + 1]));
     }
     M::fence_async();
-    M::named_sync(kOwn, kWarpgroup);
+    M::named_sync(kAlone, kWarpgroup);
     if (p_.q_neg != nullptr)
       store_accumulator<M, T>(x, 1.0F, rows_of(p_.q_neg), stride(), query_rows());
   }

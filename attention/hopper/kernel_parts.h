@@ -41,7 +41,7 @@ constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 constexpr int kSharedLimit = 227 * 1024, kSharedSlack = 1024;
 
 // Named barriers; 0 is the whole block's.
-enum NamedBarrier { kTurn = 1, kTurnOfOther = 2, kHandOver = 3, kFree = 4, kReady = 5, kOwn = 6 };
+enum NamedBarrier { kTurn = 1, kTurnOfOther = 2, kHandOver = 3, kFree = 4, kReady = 5, kAlone = 6 };
 
 // The lower word of a descriptor of a shared memory operand with the 128-byte swizzle (PTX ISA,
 // "matrix descriptor"): its address and, for rows along the product's inner dimension, the distance
