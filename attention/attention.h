@@ -18,6 +18,10 @@ namespace dagpam::attention {
 
 enum class Kind { kSoftmax, kSoftmaxWide, kDagpam };
 
+// What serves daGPAM on a GPU: the faster by a measured table, LibTorch's attention (composed.h) or
+// the project's kernels (fused.h; where they cannot serve, LibTorch's does and a note says why).
+enum class GpuPath { kAuto, kComposed, kFused };
+
 // Which keys a query row may see: an interval, because causal order, padding and document ends all
 // cut intervals. Without tensors: all keys, or (causal) the keys up to the query's own place, the
 // last query being aligned with the last key.
@@ -46,6 +50,7 @@ struct Options {
   Kind kind = Kind::kSoftmax;
   int64_t heads = 1, kv_heads = 1, head_width = 1;
   bool reference = false;  // the plain path, also where a faster one serves
+  GpuPath gpu = GpuPath::kAuto;
 };
 
 // The scalars of DAGPAM as the layer uses them: after squashing.

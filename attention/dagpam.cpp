@@ -19,8 +19,7 @@ class Dagpam : public Attention {
                      const WeightDropout* dropout, KeyValueCache* cache,
                      const Lambdas* given) override {
     const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    const at::Tensor q_neg = call.map_queries(q, w_neg_->ready(), /*residual=*/false);
-    return call.attend(call.rotated(q), call.rotated(q_neg), given ? *given : lambdas());
+    return call.attend_mapped(w_neg_->ready(), given ? *given : lambdas());
   }
 
   Lambdas lambdas() const override { return lambdas_(); }

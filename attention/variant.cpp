@@ -9,6 +9,8 @@
 
 #include "attention/composed.h"
 #include "attention/fast.h"
+#include "attention/fused.h"
+#include "attention/notes.h"
 #include "attention/reference.h"
 
 namespace dagpam::attention {
@@ -43,11 +45,49 @@ void check_rotary(const Rotary& rotary, const at::Tensor& q, const at::Tensor& k
   }
 }
 
+void check_lambdas(const Lambdas& lambdas, int64_t heads) {
+  for (const at::Tensor* lambda : {&lambdas.plus, &lambdas.minus}) {
+    TORCH_CHECK(lambda->dim() == 1 && (lambda->size(0) == 1 || lambda->size(0) == heads),
+                "a lambda is ", lambda->sizes(), ", expected [1] or [", heads, "]");
+  }
+}
+
 void check_dropout(const WeightDropout& dropout, int64_t batch) {
   TORCH_CHECK(dropout.p >= 0 && dropout.p < 1, "dropout.p is ", dropout.p, ", expected [0, 1)");
   TORCH_CHECK(dropout.samples.defined() && dropout.samples.scalar_type() == at::kLong &&
                   dropout.samples.dim() == 1 && dropout.samples.size(0) == batch,
               "dropout.samples must be int64 [", batch, "]");
+}
+
+// Whether the fused kernels serve the call. Where they were asked for and do not, says why.
+bool takes_fused(const Options& options, const Call& call) {
+  if (options.reference || options.gpu == GpuPath::kComposed) return false;
+  const bool asked = options.gpu == GpuPath::kFused;
+  if (!asked && !fused::measured_faster(options.head_width, call.q.size(1), call.k.size(1))) {
+    return false;
+  }
+  std::string reason;
+  if (options.kind != Kind::kDagpam) {
+    reason = "the fused kernel is daGPAM's";
+  } else if (call.dropout != nullptr) {
+    reason = "the fused kernel has no dropout on weights";
+  } else if (call.cache != nullptr) {
+    reason = "the fused kernel is not for generation";
+  } else {
+    reason = fused::refusal(call.q, call.k);
+  }
+  if (reason.empty()) {
+    note("the fused kernel serves heads of width " + std::to_string(options.head_width));
+    return true;
+  }
+  if (asked) {
+    const char* const other = call.fast ? "the CPU kernels serve"
+                              : call.composed && call.dropout == nullptr
+                                  ? "LibTorch's attention serves"
+                                  : "the plain path serves";
+    note("path FUSED is not taken: " + reason + "; " + other);
+  }
+  return false;
 }
 
 }  // namespace
@@ -71,6 +111,7 @@ Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& 
   fast = !options.reference && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
   composed = !options.reference && !q.device().is_cpu();
+  fused = takes_fused(options, *this);
 }
 
 at::Tensor Call::map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const {
@@ -86,6 +127,22 @@ at::Tensor Call::rotated(const at::Tensor& x) const {
   return fast ? fast::rotate(x, *rotary) : reference::rotate(x, *rotary);
 }
 
+at::Tensor Call::attend_mapped(const at::Tensor& w, const Lambdas& lambdas) const {
+  if (fused && rotary == nullptr) {
+    check_lambdas(lambdas, q.size(2));
+    return fused::attend({q, at::Tensor(), k, v, lambdas.plus, lambdas.minus, given_bounds()},
+                         visibility.causal, w.to(q.scalar_type()));
+  }
+  const at::Tensor q_neg = map_queries(q, w, /*residual=*/false);
+  return attend(rotated(q), rotated(q_neg), lambdas);
+}
+
+// Of a sight that the fused kernels do not know by themselves; else undefined.
+at::Tensor Call::given_bounds() const {
+  if (!visibility.begin.defined() && !visibility.end.defined()) return {};
+  return device_key_bounds(visibility, q.size(0), q.size(1), k.size(1), q.device());
+}
+
 at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
                         const Lambdas& lambdas) const {
   Maps maps;
@@ -99,10 +156,12 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     maps.v = cache->v.narrow(1, 0, cache->length);
   }
   if (q_neg_rotated.defined()) {
-    const int64_t heads = q.size(2);
-    for (const at::Tensor* lambda : {&lambdas.plus, &lambdas.minus}) {
-      TORCH_CHECK(lambda->dim() == 1 && (lambda->size(0) == 1 || lambda->size(0) == heads),
-                  "a lambda is ", lambda->sizes(), ", expected [1] or [", heads, "]");
+    check_lambdas(lambdas, q.size(2));
+    if (fused) {
+      maps.plus = lambdas.plus;
+      maps.minus = lambdas.minus;
+      maps.bounds = given_bounds();
+      return fused::attend(maps, visibility.causal, at::Tensor());
     }
     // The composed path combines in float32.
     const bool wide = composed && dropout == nullptr && q.scalar_type() != at::kDouble;

@@ -22,6 +22,8 @@ struct Call {
   at::Tensor map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const;
   // x at its positions; x itself without rotary positions.
   at::Tensor rotated(const at::Tensor& x) const;
+  // The answer of daGPAM for q, of which Q- = ReLU(q) W.
+  at::Tensor attend_mapped(const at::Tensor& w, const Lambdas& lambdas) const;
   // The answer for `plus` and `minus` maps of rotated queries. Rotates the new keys and puts them
   // behind the cached ones. q_neg and the lambdas are undefined for one map.
   at::Tensor attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
@@ -34,6 +36,10 @@ struct Call {
   KeyValueCache* cache;
   bool fast;      // the CPU kernels serve this call
   bool composed;  // LibTorch's attention does, where there is no dropout on weights
+  bool fused;     // the project's GPU kernels do
+
+ private:
+  at::Tensor given_bounds() const;
 };
 
 // Puts k and v [B, M, Hkv, D] behind what the cache holds; its room doubles when it is full.

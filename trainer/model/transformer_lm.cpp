@@ -43,6 +43,8 @@ attention::Options attention_options(const ModelConfig& model, const AttentionCo
   options.kv_heads = model.kv_heads() / ranks;
   options.head_width = model.width() / model.heads();
   options.reference = attention.path() == AttentionConfig::REFERENCE;
+  if (attention.path() == AttentionConfig::COMPOSED) options.gpu = attention::GpuPath::kComposed;
+  if (attention.path() == AttentionConfig::FUSED) options.gpu = attention::GpuPath::kFused;
   return options;
 }
 
