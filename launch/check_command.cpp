@@ -27,7 +27,7 @@ void print_row(const char* what, const trainer::Difference& worst) {
 void run(const Arguments& arguments, Program& program) {
   const auto config = configs::load(arguments.config.files, arguments.config.overrides);
   configs::validate(config);
-  parallel::Communicator& world = program.world(config.parallel().timeout_s(), backend_of(config));
+  parallel::Communicator& world = program.world(config);
   const auto results = trainer::check_layouts(config, arguments.options, world);
   for (const trainer::LayoutResult& result : results) {
     if (!result.agrees()) program.exit_code = ExitCode::kDifferent;
