@@ -20,7 +20,7 @@
 namespace dagpam::parallel {
 
 // Bytes that a rank writes before it reads: half of a core's second cache holds two such pieces.
-constexpr int64_t kSharedPieceBytes = int64_t{1} << 20;
+constexpr int64_t kSharedPieceBytes = int64_t{256} << 10;
 
 struct MpiOptions {
   std::chrono::milliseconds timeout = std::chrono::seconds(600);
