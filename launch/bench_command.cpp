@@ -3,6 +3,7 @@
 #include "launch/bench/bench_checkpoint.h"
 #include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
+#include "launch/bench/bench_scaling.h"
 #include "launch/bench/bench_step.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
@@ -16,7 +17,9 @@ struct Arguments {
   StepBenchOptions step;
   DataBenchOptions data;
   CommBenchOptions comm;
-  std::string backend = "AUTO";  // of comm
+  std::string backend = "AUTO", shared_memory = "AUTO";  // of comm
+  bool against_mpi = false;
+  ScalingBenchOptions scaling;
   CheckpointBenchOptions checkpoint;
 };
 
@@ -47,7 +50,7 @@ void add_step(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
   command->callback([arguments, &program] {
     StepBenchOptions& step = arguments->step;
     step.config = configs::load(arguments->config.files, arguments->config.overrides);
-    bench_step(step, program.world(step.config.parallel().timeout_s(), backend_of(step.config)));
+    bench_step(step, program.world(step.config));
   });
 }
 
@@ -93,10 +96,46 @@ void add_comm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", options.json, "One JSON object a row");
+  command
+      ->add_option("--rounds", options.rounds,
+                   "Rounds of so many calls, in turn with --against-mpi")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--shared-memory", arguments->shared_memory,
+                   "ON: collectives of ranks of one node go through it; OFF: they are MPI's; AUTO: "
+                   "as measured to be faster")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"AUTO", "ON", "OFF"}));
+  command->add_flag("--against-mpi", arguments->against_mpi,
+                    "Take turns with the collectives of MPI alone");
   add_backend_option(*command, arguments->backend);
   command->callback([arguments, &program] {
-    if (!bench_comm(arguments->comm, program.world(600, arguments->backend)))
-      program.exit_code = ExitCode::kDifferent;
+    parallel::Communicator& world =
+        program.world(600, arguments->backend, arguments->shared_memory);
+    const auto plain = arguments->against_mpi ? program.plain_world() : nullptr;
+    if (!bench_comm(arguments->comm, world, plain.get())) program.exit_code = ExitCode::kDifferent;
+  });
+}
+
+void add_scaling(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Program& program) {
+  CLI::App* command = bench.add_subcommand(
+      "scaling", "Steps of all ranks of a node beside ranks that train by themselves");
+  ScalingBenchOptions& options = arguments->scaling;
+  arguments->config.add_to(*command);
+  command->add_option("--steps", options.steps, "Steps a round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments, &program] {
+    ScalingBenchOptions& scaling = arguments->scaling;
+    scaling.config = configs::load(arguments->config.files, arguments->config.overrides);
+    parallel::Communicator& world = program.world(scaling.config);
+    const auto plain = program.plain_world();
+    bench_scaling(scaling, world, plain.get());
   });
 }
 
@@ -126,6 +165,7 @@ void add_bench_command(CLI::App& app, Program& program) {
   add_step(*bench, arguments, program);
   add_data(*bench, arguments);
   add_comm(*bench, arguments, program);
+  add_scaling(*bench, arguments, program);
   add_checkpoint(*bench, arguments);
 }
 

@@ -67,7 +67,7 @@ std::vector<trainer::LayoutResult> check_on_threads(const Arguments& arguments,
 void run(const Arguments& arguments, Program& program) {
   const auto config = configs::load(arguments.config.files, arguments.config.overrides);
   configs::validate(config);
-  parallel::Communicator& world = program.world(config.parallel().timeout_s(), backend_of(config));
+  parallel::Communicator& world = program.world(config);
   const auto results = arguments.threads > 0
                            ? check_on_threads(arguments, config, world)
                            : trainer::check_layouts(config, arguments.options, world);

@@ -31,7 +31,8 @@ std::string own_digest() {
 Program::Program() = default;
 Program::~Program() = default;
 
-parallel::Communicator& Program::world(int64_t timeout_s, const std::string& asked) {
+parallel::Communicator& Program::world(int64_t timeout_s, const std::string& asked,
+                                       const std::string& shared_memory) {
   if (!session) {
     session = std::make_unique<parallel::Session>();
     if (std::getenv("OMP_NUM_THREADS") == nullptr) {
@@ -42,7 +43,8 @@ parallel::Communicator& Program::world(int64_t timeout_s, const std::string& ask
   }
   if (!world_) {
     auto opened = parallel::open_world(*session, parallel::parse_backend(asked),
-                                       std::chrono::seconds(timeout_s));
+                                       std::chrono::seconds(timeout_s),
+                                       parallel::parse_shared_memory(shared_memory));
     world_ = std::move(opened.communicator);
     backend = std::move(opened.describe);
     if (world_->size() > 1) {
@@ -53,8 +55,14 @@ parallel::Communicator& Program::world(int64_t timeout_s, const std::string& ask
   return *world_;
 }
 
-std::string backend_of(const configs::RunConfig& config) {
-  return configs::ParallelConfig::Backend_Name(config.parallel().backend());
+parallel::Communicator& Program::world(const configs::RunConfig& config) {
+  const configs::ParallelConfig& p = config.parallel();
+  const char* const shared = !p.has_shared_memory() ? "AUTO" : p.shared_memory() ? "ON" : "OFF";
+  return world(p.timeout_s(), configs::ParallelConfig::Backend_Name(p.backend()), shared);
+}
+
+std::unique_ptr<parallel::Communicator> Program::plain_world() {
+  return session->world(std::chrono::seconds(600), parallel::SharedMemoryUse::kOff);
 }
 
 void add_backend_option(CLI::App& command, std::string& backend) {

@@ -32,8 +32,14 @@ struct Program {
 
   // Opens MPI on the first call, sets the number of threads (OMP_NUM_THREADS, else the node's cores
   // shared out over its ranks) and gives the group of all ranks, which all run the same build, on
-  // `backend`: AUTO, MPI or NCCL, as parallel.backend has them.
-  parallel::Communicator& world(int64_t timeout_s = 600, const std::string& backend = "AUTO");
+  // `backend`: AUTO, MPI or NCCL, as parallel.backend has them; shared_memory: AUTO, ON or OFF.
+  parallel::Communicator& world(int64_t timeout_s = 600, const std::string& backend = "AUTO",
+                                const std::string& shared_memory = "AUTO");
+  // As the config says.
+  parallel::Communicator& world(const configs::RunConfig& config);
+
+  // After world(): another group of all ranks, over MPI alone, for benchmarks.
+  std::unique_ptr<parallel::Communicator> plain_world();
 
   std::unique_ptr<parallel::Session> session;
   std::unique_ptr<parallel::Communicator> world_;
@@ -50,9 +56,6 @@ void add_bench_command(CLI::App& app, Program& program);
 
 // --backend, where no config says it.
 void add_backend_option(CLI::App& command, std::string& backend);
-
-// parallel.backend's name.
-std::string backend_of(const configs::RunConfig& config);
 
 // --config F... and --set a.b=v..., as several subcommands have them.
 struct ConfigArguments {

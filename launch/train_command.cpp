@@ -25,8 +25,7 @@ void run(Arguments& arguments, Program& program) {
     throw ConfigError("--init-from " + request.init_from +
                       ": starts a new run and does not go with --resume: give one of the two");
   }
-  parallel::Communicator& world =
-      program.world(request.config.parallel().timeout_s(), backend_of(request.config));
+  parallel::Communicator& world = program.world(request.config);
   request.backend = program.backend;
   if (arguments.dry_run) {
     trainer::RunPlan plan = trainer::plan_run(request.config, world.size());

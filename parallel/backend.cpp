@@ -11,6 +11,7 @@
 #include "parallel/devices.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/nccl_communicator.h"
+#include "parallel/shared_tensors.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -103,6 +104,13 @@ Backend parse_backend(const std::string& name) {
   return Backend::kNccl;
 }
 
+SharedMemoryUse parse_shared_memory(const std::string& name) {
+  if (name == "AUTO") return SharedMemoryUse::kAuto;
+  if (name == "ON") return SharedMemoryUse::kOn;
+  TORCH_CHECK(name == "OFF", "no such use of shared memory: ", name);
+  return SharedMemoryUse::kOff;
+}
+
 World open_alone(Backend asked) {
   const Devices& seen = visible_devices();
   const RankDevices only{"this node", 0, 1, seen.gpus, seen.why_none};
@@ -113,8 +121,9 @@ World open_alone(Backend asked) {
           "one rank on a " + std::string(choice.gpus ? "GPU" : "CPU") + " (" + choice.why + ")"};
 }
 
-World open_world(Session& session, Backend asked, std::chrono::seconds timeout) {
-  auto host = session.world(timeout);
+World open_world(Session& session, Backend asked, std::chrono::seconds timeout,
+                 SharedMemoryUse shared_memory) {
+  auto host = session.world(timeout, shared_memory);
   std::vector<RankDevices> ranks;
   for (const std::string& text : host->all_gather_bytes(to_text(look_at_devices(session)))) {
     ranks.push_back(from_text(text));
@@ -122,7 +131,8 @@ World open_world(Session& session, Backend asked, std::chrono::seconds timeout) 
   const BackendChoice choice = choose_backend(asked, ranks);
   const size_t size = ranks.size();
   if (!choice.gpus) {
-    return {std::move(host), (size == 1 ? "one rank" : "MPI") + std::string(" on ") +
+    const std::string over = shares_memory(*host) ? "shared memory and MPI" : "MPI";
+    return {std::move(host), (size == 1 ? "one rank" : over) + std::string(" on ") +
                                  (size == 1 ? "a CPU" : std::to_string(size) + " CPU processes") +
                                  " (" + choice.why + ")"};
   }

@@ -50,8 +50,13 @@ struct World {
   std::string describe;  // e.g. "NCCL 2.28.9 and MPI on 8 GPUs (NVIDIA H100; every rank has a GPU)"
 };
 
-// The group of all ranks on the chosen back end. A collective over all processes.
-World open_world(Session& session, Backend asked, std::chrono::seconds timeout);
+// AUTO, ON or OFF.
+SharedMemoryUse parse_shared_memory(const std::string& name);
+
+// The group of all ranks on the chosen back end. A collective over all processes. Throws
+// BackendUnavailable, and CommError where shared memory that is asked for (kOn) cannot be had.
+World open_world(Session& session, Backend asked, std::chrono::seconds timeout,
+                 SharedMemoryUse shared_memory = SharedMemoryUse::kAuto);
 
 // One rank by itself, without MPI.
 World open_alone(Backend asked);

@@ -7,9 +7,9 @@
 // their own timeouts. After it a communicator is of no further use.
 //
 // Sums are formed in the same order on every rank and in every call of the same size, so that a
-// resumed run repeats them bit for bit: ranks as threads add in rank order; Open MPI chooses its
-// algorithm, and with it the order, from the number of ranks, the count and its own settings alone,
-// and gives every rank the same bits.
+// resumed run repeats them bit for bit: ranks as threads, and through memory of the node, add in
+// rank order; Open MPI chooses its algorithm, and with it the order, from the number of ranks, the
+// count and its own settings alone, and gives every rank the same bits.
 //
 // Tensors: CPU, and those of device(); float32, float64, int64, int32, uint8; bfloat16 (on a GPU
 // float16 too) is carried, but on the CPU not reduced: sums are formed in float32. Sums of uint8

@@ -17,6 +17,7 @@
 #include "parallel/bucket_schedule.h"
 #include "parallel/flat_norm.h"
 #include "parallel/reached_hook.h"
+#include "parallel/shared_tensors.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -64,7 +65,9 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
   }
   const Parameter& one = *plan.members.front();
   const at::Tensor bucket =
-      at::zeros({elements}, one.value.options().dtype(sum_type(one)).requires_grad(false));
+      one.value.is_cpu()
+          ? zeros_to_sum(dp, elements, sum_type(one))
+          : at::zeros({elements}, one.value.options().dtype(sum_type(one)).requires_grad(false));
   // Views of one tensor keep a bucket's masters together.
   const at::Tensor master = has_master(one) ? at::zeros_like(bucket) : at::Tensor();
   int64_t begin = 0;

@@ -29,7 +29,8 @@ class GradientBuckets : public GradientReducer {
  public:
   // The communicators must outlive this. bucket_bytes > 0: about how much one all-reduce carries (a
   // larger parameter has a bucket of its own). Throws c10::Error for parameters that are not
-  // leaves that require a gradient. Without `overlap` reductions start in finish_step.
+  // leaves that require a gradient. All ranks of `dp` call (shared_tensors.h). Without `overlap`
+  // reductions start in finish_step.
   GradientBuckets(const std::vector<ParameterPtr>& parameters, Communicator& dp, Communicator& tp,
                   int64_t bucket_bytes, bool overlap = true);
   ~GradientBuckets() override;

@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 #include <mpi.h>
 
@@ -16,7 +18,10 @@
 #include "parallel/comm_checks.h"
 #include "parallel/mpi_cores.h"
 #include "parallel/mpi_errors.h"
+#include "parallel/mpi_window.h"
 #include "parallel/mpi_work.h"
+#include "parallel/shared_group.h"
+#include "parallel/shared_tensors.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -52,7 +57,7 @@ char* memory(const at::Tensor& t, int64_t begin) {
   return static_cast<char*>(t.data_ptr()) + begin * static_cast<int64_t>(t.element_size());
 }
 
-class MpiCommunicator : public Communicator {
+class MpiCommunicator : public Communicator, public SharesTensors {
  public:
   // Owns `comm`.
   MpiCommunicator(MPI_Comm comm, std::string name, const MpiOptions& options, bool overlaps)
@@ -61,6 +66,7 @@ class MpiCommunicator : public Communicator {
     DAGPAM_MPI(call, MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
     DAGPAM_MPI(call, MPI_Comm_rank(comm_, &rank_));
     DAGPAM_MPI(call, MPI_Comm_size(comm_, &size_));
+    window_ = make_mpi_window(&comm_, call_of("a new group"), options_);
   }
 
   ~MpiCommunicator() override {
@@ -75,11 +81,16 @@ class MpiCommunicator : public Communicator {
   int size() const override { return size_; }
   std::string name() const override { return name_; }
   bool overlaps() const override { return overlaps_; }
+  bool shares_memory() const override { return window_ != nullptr; }
 
   WorkPtr all_reduce_async(at::Tensor& t, ReduceOp op) override {
     check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
-    auto work = start(std::string("all_reduce ") + name_of(op) + " " + describe(t), {t});
+    std::string what = std::string("all_reduce ") + name_of(op) + " " + describe(t);
+    if (shared(Kind::kAllReduce, t)) {
+      return window_->start(next(std::move(what)), {Kind::kAllReduce, t, {}, op});
+    }
+    auto work = start(std::move(what), {t});
     for_pieces(t.numel(), [&](int64_t begin, int count) {
       DAGPAM_MPI(work->call(), MPI_Iallreduce(MPI_IN_PLACE, memory(t, begin), count, mpi_type(t),
                                               mpi_op(op), comm_, next_request(*work)));
@@ -90,6 +101,9 @@ class MpiCommunicator : public Communicator {
   WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("all_gather", out, in, size_);
     count_call(counts_.all_gather, out);
+    if (shared(Kind::kAllGather, out)) {
+      return window_->start(next("all_gather " + describe(in)), {Kind::kAllGather, out, in});
+    }
     auto work = start("all_gather " + describe(in), {in, out});
     const int64_t n = in.numel();
     if (out.numel() <= options_.max_count) {
@@ -97,7 +111,8 @@ class MpiCommunicator : public Communicator {
                  MPI_Iallgather(memory(in, 0), static_cast<int>(n), mpi_type(in), memory(out, 0),
                                 static_cast<int>(n), mpi_type(out), comm_, next_request(*work)));
     } else {
-      copy(out, rank_ * n, in);
+      const c10::AutoGradMode no_grad(false);
+      out.view({-1}).narrow(0, rank_ * n, n).copy_(in.view({-1}));
       for (int root = 0; root < size_; ++root) {
         broadcast_range(*work, out, root * n, n, root);
       }
@@ -109,6 +124,10 @@ class MpiCommunicator : public Communicator {
     check_whole_and_part("reduce_scatter", in, out, size_);
     check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
+    if (shared(Kind::kReduceScatter, in)) {
+      return window_->start(next("reduce_scatter " + describe(in)),
+                            {Kind::kReduceScatter, out, in});
+    }
     auto work = start("reduce_scatter " + describe(in), {in, out});
     const int64_t n = out.numel();
     if (in.numel() <= options_.max_count) {
@@ -127,11 +146,29 @@ class MpiCommunicator : public Communicator {
     return work;
   }
 
+  at::Tensor shared_zeros(int64_t elements, at::ScalarType type) override {
+    if (!window_ || elements == 0) return {};
+    const int64_t bytes = elements * static_cast<int64_t>(c10::elementSize(type));
+    auto memory = make_mpi_memory(&comm_, next("memory for tensors"), options_,
+                                  SharedGroup::region_bytes(size_, bytes));
+    if (!memory) return {};
+    std::shared_ptr<char> part = window_->add_region(std::move(memory), bytes);
+    char* const begin = part.get();
+    return at::from_blob(
+        begin, {elements}, [part = std::move(part)](void*) {}, type);
+  }
+
   void broadcast(at::Tensor& t, int root) override {
     check_tensor("broadcast", t);
     check_rank("broadcast", root, size_);
     count_call(counts_.broadcast, t);
-    auto work = start("broadcast from rank " + std::to_string(root) + " " + describe(t), {t});
+    std::string what = "broadcast from rank " + std::to_string(root) + " " + describe(t);
+    if (shared(Kind::kBroadcast, t)) {
+      window_->start(next(std::move(what)), {Kind::kBroadcast, t, {}, ReduceOp::kSum, root})
+          ->wait();
+      return;
+    }
+    auto work = start(std::move(what), {t});
     broadcast_range(*work, t, 0, t.numel(), root);
     work->wait();
   }
@@ -182,14 +219,27 @@ class MpiCommunicator : public Communicator {
   [[noreturn]] void abort(int exit_code) override { abort_mpi_job(exit_code); }
 
  private:
+  using Kind = SharedCall::Kind;
+
   CommCall call_of(std::string collective) const {
     return {rank_, size_, name_, std::move(collective), sequence_};
   }
 
-  std::shared_ptr<MpiWork> start(std::string collective, std::vector<at::Tensor> tensors) {
+  CommCall next(std::string collective) {
     CommCall call = call_of(std::move(collective));
     ++sequence_;
-    return std::make_shared<MpiWork>(std::move(call), options_.timeout, std::move(tensors));
+    return call;
+  }
+
+  std::shared_ptr<MpiWork> start(std::string collective, std::vector<at::Tensor> tensors) {
+    return std::make_shared<MpiWork>(next(std::move(collective)), options_.timeout,
+                                     std::move(tensors));
+  }
+
+  // `whole` as CommCounts counts it.
+  bool shared(SharedCall::Kind kind, const at::Tensor& whole) const {
+    return window_ && goes_through_shared_memory(options_.shared_memory, kind,
+                                                 static_cast<int64_t>(whole.nbytes()));
   }
 
   void meet(const char* collective) {
@@ -213,11 +263,6 @@ class MpiCommunicator : public Communicator {
     });
   }
 
-  static void copy(const at::Tensor& out, int64_t first, const at::Tensor& in) {
-    const c10::AutoGradMode no_grad(false);
-    out.view({-1}).narrow(0, first, in.numel()).copy_(in.view({-1}));
-  }
-
   void check_peer(const char* collective, const at::Tensor& t, int peer) const {
     check_tensor(collective, t);
     check_rank(collective, peer, size_);
@@ -230,6 +275,7 @@ class MpiCommunicator : public Communicator {
   bool overlaps_;
   int rank_ = 0, size_ = 1;
   int64_t sequence_ = 0;
+  std::shared_ptr<SharedGroup> window_;  // nullptr: all calls are MPI's
 };
 
 }  // namespace
@@ -237,6 +283,8 @@ class MpiCommunicator : public Communicator {
 std::unique_ptr<Communicator> make_mpi_world(const MpiOptions& options) {
   TORCH_CHECK(options.max_count >= 1 && options.max_count <= INT32_MAX, "MPI pieces of ",
               options.max_count, " elements");
+  TORCH_CHECK(options.piece_bytes > 0 && options.piece_bytes % 64 == 0, "pieces of ",
+              options.piece_bytes, " bytes through shared memory");
   CommCall call{0, 1, "mpi world", "a new group", 0};
   DAGPAM_MPI(call, MPI_Comm_rank(MPI_COMM_WORLD, &call.rank));
   DAGPAM_MPI(call, MPI_Comm_size(MPI_COMM_WORLD, &call.size));

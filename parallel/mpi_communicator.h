@@ -4,6 +4,10 @@
 // Every call is a non-blocking MPI operation that is asked about until it is complete or overdue,
 // so none waits for ever on a peer that is gone. MPI must be open, and stay open longer than the
 // communicators.
+//
+// Where all ranks of a group are on one node, collectives go through memory that they have mapped
+// (shared_group.h) instead, where that is faster (SharedMemoryUse). Then sums are formed in rank
+// order. send, recv, barrier and split are MPI's.
 #pragma once
 
 #include <chrono>
@@ -11,13 +15,19 @@
 #include <memory>
 
 #include "parallel/communicator.h"
+#include "parallel/shared_use.h"
 
 namespace dagpam::parallel {
+
+// Bytes that a rank writes before it reads: half of a core's second cache holds two such pieces.
+constexpr int64_t kSharedPieceBytes = int64_t{256} << 10;
 
 struct MpiOptions {
   std::chrono::milliseconds timeout = std::chrono::seconds(600);
   // MPI counts are int: longer tensors are carried in pieces of at most this many elements.
   int64_t max_count = int64_t{1} << 30;
+  SharedMemoryUse shared_memory = SharedMemoryUse::kAuto;
+  int64_t piece_bytes = kSharedPieceBytes;  // through shared memory at once, a rank; whole lines
 };
 
 // A collective over all processes: the group of all ranks, with messages apart from other such

@@ -21,7 +21,7 @@ class ProgressThread {
  public:
   ~ProgressThread() { stop(); }
 
-  bool add(std::shared_ptr<MpiWork> work) {
+  bool add(std::shared_ptr<MovedBeside> work) {
     {
       const std::lock_guard lock(mutex_);
       if (stopping_ || !allowed()) return false;
@@ -52,7 +52,7 @@ class ProgressThread {
   }
 
   void run() {
-    std::vector<std::shared_ptr<MpiWork>> under_way;
+    std::vector<std::shared_ptr<MovedBeside>> under_way;
     auto pause = kFirstPause;
     std::unique_lock lock(mutex_);
     while (!stopping_) {
@@ -77,7 +77,7 @@ class ProgressThread {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::shared_ptr<MpiWork>> new_;  // not yet seen by the thread
+  std::vector<std::shared_ptr<MovedBeside>> new_;  // not yet seen by the thread
   bool stopping_ = false;
   std::optional<bool> allowed_;
   std::thread thread_;
@@ -90,7 +90,9 @@ ProgressThread& progress_thread() {
 
 }  // namespace
 
-bool move_beside(std::shared_ptr<MpiWork> work) { return progress_thread().add(std::move(work)); }
+bool move_beside(std::shared_ptr<MovedBeside> work) {
+  return progress_thread().add(std::move(work));
+}
 
 void stop_mpi_progress() { progress_thread().stop(); }
 

@@ -1,5 +1,5 @@
-// parallel/mpi_progress.h: a thread that keeps MPI's non-blocking calls moving while the rank
-// computes: Open MPI moves them only inside its own calls. For the mpi_*.cpp files and session.cpp.
+// parallel/mpi_progress.h: a thread that keeps calls moving while the rank computes: Open MPI's,
+// and those through shared memory, move only inside calls. For the mpi_*.cpp files and session.cpp.
 //
 // One thread a process, started by the first call that asks for it. It sleeps on a condition while
 // nothing is under way, and between two looks with pauses that grow from 20 to 200 microseconds. It
@@ -8,13 +8,13 @@
 
 #include <memory>
 
-#include "parallel/mpi_work.h"
+#include "parallel/beside.h"
 
 namespace dagpam::parallel {
 
 // Hands `work` to the thread until it is complete, fails, or its owner waits for it. False where
 // MPI allows only one thread to call it, or once stop_mpi_progress() was called: nothing is done.
-bool move_beside(std::shared_ptr<MpiWork> work);
+bool move_beside(std::shared_ptr<MovedBeside> work);
 
 // Ends the thread, if there is one, and starts none again. Before MPI_Finalize; from the main
 // thread. What was under way is left to its owners.

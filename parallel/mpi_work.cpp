@@ -8,6 +8,7 @@
 #include "parallel/mpi_errors.h"
 #include "parallel/mpi_progress.h"
 #include "parallel/poll.h"
+#include "parallel/shared_group.h"
 
 namespace dagpam::parallel {
 
@@ -59,6 +60,7 @@ void MpiWork::wait() {
       if (failure_) std::rethrow_exception(failure_);
       if (test()) return;
     }
+    process_engine().drive();  // a peer may need those of its calls before it comes to this one
     if (!poll.pause()) fail_mpi(call_, "MPI_Testall(requests)", overdue(timeout_));
   }
 }

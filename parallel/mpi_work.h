@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "parallel/beside.h"
 #include "parallel/comm_checks.h"
 #include "parallel/communicator.h"
 
@@ -17,7 +18,7 @@ namespace dagpam::parallel {
 
 // The MPI operations of one call and the tensors they read and write. One thread adds requests and
 // waits; after keep_moving() the progress thread (mpi_progress.h) tests beside it.
-class MpiWork : public Work, public std::enable_shared_from_this<MpiWork> {
+class MpiWork : public Work, public MovedBeside, public std::enable_shared_from_this<MpiWork> {
  public:
   MpiWork(CommCall call, std::chrono::milliseconds timeout, std::vector<at::Tensor> tensors);
   // MPI goes on with an operation that nobody waits for: its memory must outlive the process's last
@@ -32,9 +33,7 @@ class MpiWork : public Work, public std::enable_shared_from_this<MpiWork> {
   void make_progress() override;
   void keep_moving() override;
 
-  // For the progress thread: true once there is nothing left to test there, because the work is
-  // complete, or has failed (wait() then throws that), or wait() tests it itself.
-  bool test_beside() noexcept;
+  bool test_beside() noexcept override;
 
   const CommCall& call() const { return call_; }
   int64_t received_bytes() const;  // once complete, over all requests

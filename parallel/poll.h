@@ -15,9 +15,12 @@ class Poll {
  public:
   explicit Poll(std::chrono::milliseconds timeout) : left_(timeout) {}
 
+  // What is waited for gets on: the wait for its next part is a new one. The time runs on.
+  void progressed() { idle_ = Clock::duration{0}; }
+
   // Waits a moment; false once the timeout is over.
   bool pause() {
-    if (waited_ < kYieldFor) {
+    if (idle_ < kYieldFor) {
       std::this_thread::yield();
     } else {
       std::this_thread::sleep_for(kNap);
@@ -26,6 +29,7 @@ class Poll {
     const auto gap = std::min<Clock::duration>(now - last_, std::chrono::seconds(1));
     last_ = now;
     waited_ += gap;
+    idle_ += gap;
     return waited_ < left_;
   }
 
@@ -35,7 +39,7 @@ class Poll {
   static constexpr std::chrono::microseconds kNap{50};
 
   Clock::duration left_;
-  Clock::duration waited_{0};
+  Clock::duration waited_{0}, idle_{0};  // since the start, since the last progress
   Clock::time_point last_ = Clock::now();
 };
 

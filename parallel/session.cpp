@@ -87,11 +87,12 @@ int Session::local_rank() const { return state_->local_rank; }
 int Session::local_size() const { return state_->local_size; }
 std::string Session::host() const { return state_->host; }
 
-std::unique_ptr<Communicator> Session::world(std::chrono::seconds timeout) {
+std::unique_ptr<Communicator> Session::world(std::chrono::seconds timeout,
+                                             SharedMemoryUse shared_memory) {
   if (state_->size == 1) {
     return make_self_communicator();
   }
-  return make_mpi_world({.timeout = timeout});
+  return make_mpi_world({.timeout = timeout, .shared_memory = shared_memory});
 }
 
 void Session::abort(int exit_code) { abort_mpi_job(exit_code); }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "parallel/communicator.h"
+#include "parallel/shared_use.h"
 
 namespace dagpam::parallel {
 
@@ -31,8 +32,9 @@ class Session {
   std::string host() const;
 
   // The group of all ranks, a new one each time. Itself a collective. A call that takes longer than
-  // `timeout` throws.
-  std::unique_ptr<Communicator> world(std::chrono::seconds timeout = std::chrono::seconds(600));
+  // `timeout` throws. Through the memory of a node as shared_use.h says.
+  std::unique_ptr<Communicator> world(std::chrono::seconds timeout = std::chrono::seconds(600),
+                                      SharedMemoryUse shared_memory = SharedMemoryUse::kAuto);
 
   // Ends the job on every rank with this exit code; does not return. Callable from any thread.
   // Output that is not yet written is lost.

@@ -11,6 +11,7 @@
 
 #include "parallel/comm_checks.h"
 #include "parallel/comm_error.h"
+#include "parallel/shared_tensors.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -35,7 +36,7 @@ class WatchedWork : public Work {
   std::string what_;
 };
 
-class WatchedCommunicator : public Communicator {
+class WatchedCommunicator : public Communicator, public SharesTensors {
  public:
   WatchedCommunicator(std::shared_ptr<Communicator> inner, const WatchOptions& options)
       : inner_(std::move(inner)), options_(options), name_(inner_->name()) {}
@@ -69,6 +70,14 @@ class WatchedCommunicator : public Communicator {
     begin("broadcast from rank " + std::to_string(root) + " " + describe(t));
     inner_->broadcast(t, root);
   }
+
+  at::Tensor shared_zeros(int64_t elements, at::ScalarType type) override {
+    begin("memory for tensors");
+    auto* const inner = dynamic_cast<SharesTensors*>(inner_.get());
+    return inner ? inner->shared_zeros(elements, type) : at::Tensor();
+  }
+
+  bool shares_memory() const override { return parallel::shares_memory(*inner_); }
 
   // Between two ranks alone: recorded, not compared.
   void send(const at::Tensor& t, int to) override {

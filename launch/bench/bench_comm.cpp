@@ -10,9 +10,13 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "configs/errors.h"
+#include "launch/bench/row.h"
 #include "parallel/devices.h"
+#include "parallel/mpi_plain.h"
+#include "parallel/shared_tensors.h"
 
 namespace dagpam::launch {
 
@@ -40,9 +44,9 @@ struct Case {
   std::function<at::Tensor()> result, expected;
 };
 
-Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
-  const int64_t ranks = world.size(), rank = world.rank();
-  auto t = std::make_shared<at::Tensor>(zeros(elements, world));
+Case all_reduce_of(at::Tensor tensor, parallel::Communicator& world) {
+  const int64_t ranks = world.size(), rank = world.rank(), elements = tensor.numel();
+  auto t = std::make_shared<at::Tensor>(std::move(tensor));
   Case c;
   c.count = elements;
   c.bus_share = 2.0 * static_cast<double>(ranks - 1) / static_cast<double>(ranks);
@@ -51,6 +55,11 @@ Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
   c.result = [=] { return *t; };
   c.expected = [=] { return pattern(0, elements).mul(ranks * (ranks + 1) / 2); };
   return c;
+}
+
+// Of a tensor such as gradients are summed in.
+Case all_reduce_case(int64_t elements, parallel::Communicator& world) {
+  return all_reduce_of(parallel::zeros_to_sum(world, elements, at::kFloat), world);
 }
 
 Case all_gather_case(int64_t elements, parallel::Communicator& world) {
@@ -147,31 +156,73 @@ double time_calls(const Case& c, const CommBenchOptions& options, parallel::Comm
   return slowest.item<double>();
 }
 
-void print_line(const Op& op, const Case& c, int64_t bytes, double seconds, int64_t wrong,
-                const CommBenchOptions& options, const parallel::Communicator& world) {
+// One of those that take turns.
+struct Side {
+  const char* name;
+  Case c;
+  parallel::Communicator& group;
+  int64_t wrong = 0;
+  std::vector<double> seconds{};  // a call, by round
+};
+
+std::vector<Side> sides_of(const Op& op, int64_t elements, parallel::Communicator& world,
+                           parallel::Communicator* plain) {
+  std::vector<Side> sides{{"ours", op.make(elements, world), world}};
+  if (plain == nullptr) return sides;
+  if (op.make == all_reduce_case && parallel::shares_memory(world)) {
+    sides.push_back({"any tensor", all_reduce_of(zeros(elements, world), world), world});
+  }
+  sides.push_back({"plain", op.make(elements, *plain), *plain});
+  if (op.make == all_reduce_case && world.device().is_cpu()) {
+    Case c = all_reduce_case(elements, *plain);
+    c.call = [t = c.result()]() mutable { parallel::plain_mpi_all_reduce(t); };
+    sides.push_back({"MPI_Allreduce", std::move(c), *plain});
+  }
+  return sides;
+}
+
+void print_json(const Op& op, const std::vector<Side>& sides, int64_t bytes) {
+  const Side& ours = sides.front();
+  const parallel::Communicator& world = ours.group;
+  const double seconds = median(ours.seconds);
+  const double algbw = static_cast<double>(bytes) / seconds / 1e9;
+  nlohmann::ordered_json row{
+      {"name", "comm"},
+      {"shape", std::string(op.name) + " " + std::to_string(bytes)},
+      {"device", world.device().is_cpu() ? "cpu" : parallel::device_name(world.device())},
+      {"ranks", world.size()},
+      {"kernel", world.name()},
+      {"ours_ms", seconds * 1e3},
+      {"spread", spread(ours.seconds)},
+      {"algbw_gbs", algbw},
+      {"busbw_gbs", algbw * ours.c.bus_share},
+      {"wrong", ours.wrong},
+      {"peer", nullptr},
+      {"peer_ms", nullptr},
+      {"ratio", nullptr}};
+  if (sides.size() > 1) {
+    const Side& peer = sides.back();
+    row["peer"] = peer.name;
+    row["peer_ms"] = median(peer.seconds) * 1e3;
+    row["ratio"] = seconds / median(peer.seconds);
+  }
+  std::printf("%s\n", row.dump().c_str());
+}
+
+void print_line(const Op& op, const std::vector<Side>& sides, int64_t bytes) {
+  const Side& ours = sides.front();
+  const double seconds = median(ours.seconds);
   const double algbw = static_cast<double>(bytes) / seconds / 1e9;
   const char* redop = op.make == all_reduce_case || op.make == reduce_scatter_case ? "sum" : "none";
-  if (options.json) {
-    const nlohmann::ordered_json row{
-        {"name", "comm"},
-        {"shape", std::string(op.name) + " " + std::to_string(bytes)},
-        {"device", world.device().is_cpu() ? "cpu" : parallel::device_name(world.device())},
-        {"ranks", world.size()},
-        {"kernel", world.name()},
-        {"ours_ms", seconds * 1e3},
-        {"algbw_gbs", algbw},
-        {"busbw_gbs", algbw * c.bus_share},
-        {"wrong", wrong},
-        {"peer", nullptr},
-        {"peer_ms", nullptr},
-        {"ratio", nullptr}};
-    std::printf("%s\n", row.dump().c_str());
-  } else {
-    std::printf("%-14s %12lld %12lld %6s %6s %12.2f %8.3f %8.3f %7lld\n", op.name,
-                static_cast<long long>(bytes), static_cast<long long>(c.count), "float", redop,
-                seconds * 1e6, algbw, algbw * c.bus_share, static_cast<long long>(wrong));
+  std::printf("%-14s %12lld %12lld %6s %6s %12.2f %8.3f %8.3f %7lld", op.name,
+              static_cast<long long>(bytes), static_cast<long long>(ours.c.count), "float", redop,
+              seconds * 1e6, algbw, algbw * ours.c.bus_share, static_cast<long long>(ours.wrong));
+  if (sides.size() > 1) std::printf("  within %.2f x", spread(ours.seconds));
+  for (size_t i = 1; i < sides.size(); ++i) {
+    const double theirs = median(sides[i].seconds);
+    std::printf("  | %s %.2f us, ratio %.3f", sides[i].name, theirs * 1e6, seconds / theirs);
   }
-  std::fflush(stdout);
+  std::printf("\n");
 }
 
 std::vector<Op> chosen(const std::vector<std::string>& names) {
@@ -200,7 +251,8 @@ const std::vector<std::string>& comm_bench_ops() {
   return names;
 }
 
-bool bench_comm(const CommBenchOptions& options, parallel::Communicator& world) {
+bool bench_comm(const CommBenchOptions& options, parallel::Communicator& world,
+                parallel::Communicator* plain) {
   const std::vector<Op> ops = chosen(options.ops);
   if (options.max_bytes < options.min_bytes) {
     throw ConfigError("--max-bytes: " + std::to_string(options.max_bytes) +
@@ -221,11 +273,17 @@ bool bench_comm(const CommBenchOptions& options, parallel::Communicator& world) 
     for (int64_t bytes = options.min_bytes; bytes <= options.max_bytes; bytes *= options.factor) {
       const int64_t unit = kElement * world.size();  // every rank has a part of the same size
       const int64_t whole = std::max<int64_t>(bytes / unit, 1) * unit;
-      const Case c = op.make(whole / kElement, world);
-      const int64_t wrong = count_wrong(c, world);
-      const double seconds = time_calls(c, options, world);
-      good = good && wrong == 0;
-      if (world.rank() == 0) print_line(op, c, whole, seconds, wrong, options, world);
+      std::vector<Side> sides = sides_of(op, whole / kElement, world, plain);
+      for (Side& side : sides) {
+        side.wrong = count_wrong(side.c, world);
+        good = good && side.wrong == 0;
+      }
+      for (int64_t round = 0; round < options.rounds; ++round) {
+        for (Side& side : sides) side.seconds.push_back(time_calls(side.c, options, world));
+      }
+      if (world.rank() != 0) continue;
+      options.json ? print_json(op, sides, whole) : print_line(op, sides, whole);
+      std::fflush(stdout);
     }
   }
   return good;

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "parallel/comm_error.h"
+#include "parallel/mpi_communicator.h"
 #include "parallel/mpi_work.h"
 #include "parallel/session.h"
 
@@ -39,8 +40,24 @@ void fail_beside(int rank, Communicator& world) {
   world.barrier();
 }
 
-void play(const std::string& scene, Session& session) {
-  const auto world = session.world(std::chrono::seconds(scene == "stopped" ? 1 : 60));
+// A world that asks for more shared memory than there is.
+void ask_for_too_much(SharedMemoryUse use) {
+  const auto world = make_mpi_world(
+      {.timeout = std::chrono::seconds(60), .shared_memory = use, .piece_bytes = int64_t{1} << 50});
+  at::Tensor t = at::full({4}, 1.0f);
+  world->all_reduce(t);
+  world->split(0, 0)->all_reduce(t);  // the second group of the process
+  if (world->rank() == 0) std::printf("the sum is %g\n", t[3].item<double>());
+  std::fflush(stdout);
+}
+
+// `scene`, or "scene/mpi": without shared memory.
+void play(std::string scene, Session& session) {
+  const size_t slash = scene.find('/');
+  const auto use = slash == std::string::npos ? SharedMemoryUse::kOn : SharedMemoryUse::kOff;
+  scene = scene.substr(0, slash);
+  const auto world =
+      session.world(std::chrono::seconds(scene.starts_with("stopped") ? 1 : 60), use);
   world->barrier();
   at::Tensor t = at::full({4}, 1.0f);
   if (scene == "alone") {
@@ -51,6 +68,18 @@ void play(const std::string& scene, Session& session) {
       std::raise(SIGSTOP);
     }
     world->all_reduce(t);
+  } else if (scene == "stopped_midway") {
+    at::Tensor many = at::full({int64_t{1} << 26}, 1.0f);
+    const WorkPtr work = world->all_reduce_async(many);
+    if (session.rank() == 1) std::raise(SIGSTOP);
+    work->wait();
+  } else if (scene == "no_room") {
+    ask_for_too_much(SharedMemoryUse::kAuto);
+  } else if (scene == "must_have_room") {
+    ask_for_too_much(SharedMemoryUse::kOn);
+  } else if (scene == "different") {
+    at::Tensor other = at::full({session.rank() == 0 ? 4 : 5}, 1.0f);
+    world->all_reduce(other);
   } else if (scene == "killed") {
     if (session.rank() == 1) {
       std::raise(SIGKILL);
@@ -125,16 +154,52 @@ void expect_text(const Outcome& outcome, const std::string& part) {
 constexpr int kTimedOut = 124;  // the exit code of timeout(1)
 
 TEST(LostRank, AStoppedRankIsNoticedAndTheJobEndsWithTheCode) {
-  const Outcome outcome = run_two("stopped");
+  for (const char* scene : {"stopped", "stopped/mpi"}) {
+    const Outcome outcome = run_two(scene);
+    EXPECT_EQ(outcome.code, 6) << outcome.output;
+    expect_text(outcome,
+                "caught: rank 0 of 'mpi world' (2 ranks), call 1, all_reduce sum Float [4]");
+    expect_text(outcome, "not complete after the timeout of 1 s");
+  }
+}
+
+TEST(LostRank, OneThatIsStoppedInACallOfManyPiecesIsNamed) {
+  const Outcome outcome = run_two("stopped_midway");
   EXPECT_EQ(outcome.code, 6) << outcome.output;
-  expect_text(outcome, "caught: rank 0 of 'mpi world' (2 ranks), call 1, all_reduce sum Float [4]");
-  expect_text(outcome, "not complete after the timeout of 1 s");
+  expect_text(outcome, "call 1, all_reduce sum Float [67108864]: shared memory of the node: not ");
+  expect_text(outcome, "; rank 1 is behind");
 }
 
 TEST(LostRank, AKilledRankEndsTheJob) {
-  const Outcome outcome = run_two("killed");
-  EXPECT_NE(outcome.code, 0);
-  EXPECT_NE(outcome.code, kTimedOut) << outcome.output;
+  for (const char* scene : {"killed", "killed/mpi"}) {
+    const Outcome outcome = run_two(scene);
+    EXPECT_NE(outcome.code, 0);
+    EXPECT_NE(outcome.code, kTimedOut) << outcome.output;
+  }
+}
+
+TEST(LostRank, ARankThatMakesAnotherCallIsNamedThroughSharedMemory) {
+  const Outcome outcome = run_two("different");
+  EXPECT_EQ(outcome.code, 6) << outcome.output;
+  expect_text(outcome, "(2 ranks), call 1, all_reduce sum Float [");
+  expect_text(outcome, " makes another call, or this one of another type or size");
+}
+
+TEST(LostRank, WithoutRoomForSharedMemoryOneLineSaysSoAndTheJobGoesOn) {
+  const Outcome outcome = run_two("no_room");
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  expect_text(outcome, "the sum is 4");
+  const std::string line = "dagpam: no shared memory for 'mpi world' (rank 0: no room for ";
+  expect_text(outcome, line);
+  EXPECT_EQ(outcome.output.find("dagpam:"), outcome.output.rfind("dagpam:")) << outcome.output;
+}
+
+TEST(LostRank, WithoutRoomForSharedMemoryThatIsAskedForTheJobEnds) {
+  const Outcome outcome = run_two("must_have_room");
+  EXPECT_EQ(outcome.code, 6) << outcome.output;
+  expect_text(outcome,
+              "caught: rank 0 of 'mpi world' (2 ranks), call 0, a new group: shared memory "
+              "of the node: rank 0: no room for ");
 }
 
 TEST(LostRank, AnErrorOfTheLibraryIsAnException) {
