@@ -227,12 +227,19 @@ void exp(const T* x, T* y, int64_t n) {
   for (int64_t j = 0; j < n; ++j) y[j] = exponential(x[j]);
 }
 
+// Asks for the cache lines of elements that are read soon; beyond the last row that is harmless.
+template <typename T>
+inline void fetch_ahead(const T* x, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / int64_t{sizeof(T)}) __builtin_prefetch(x + i);
+}
+
 // Keys outside, heads inside: memory is read in the order in which it lies.
 template <typename T>
 void dots(const KeyRows<T>& keys, const T* queries, T scale, T* scores) {
   for (int64_t j = 0; j < keys.count; ++j) {
     for (int64_t h = 0; h < keys.heads; ++h) {
       const T* __restrict__ const key = keys.data + j * keys.step + h * keys.head_step;
+      fetch_ahead(key + 2 * keys.step, keys.width);
       for (int64_t r = h * keys.per_head; r < (h + 1) * keys.per_head; ++r) {
         const T* __restrict__ const query = queries + r * keys.width;
         T sum = 0;
@@ -249,6 +256,7 @@ template <int kRows, typename T>
 inline void mix_rows(const KeyRows<T>& values, int64_t j, const T* weights, T* to) {
   for (int64_t h = 0; h < values.heads; ++h) {
     const T* __restrict__ const v = values.data + j * values.step + h * values.head_step;
+    for (int k = 0; k < kRows; ++k) fetch_ahead(v + (kRows + k) * values.step, values.width);
     for (int64_t r = h * values.per_head; r < (h + 1) * values.per_head; ++r) {
       const T* __restrict__ const w = weights + r * values.ld + j;
       T* __restrict__ const y = to + r * values.width;

@@ -4,6 +4,7 @@
 #include "launch/bench/bench_checkpoint.h"
 #include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
+#include "launch/bench/bench_decode.h"
 #include "launch/bench/bench_step.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
@@ -20,6 +21,7 @@ struct Arguments {
   std::string backend = "AUTO";  // of comm
   CheckpointBenchOptions checkpoint;
   AttentionBenchOptions attention;
+  DecodeBenchOptions decode;
 };
 
 constexpr const char* kPeerHelp =
@@ -160,6 +162,31 @@ void add_attention(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
   });
 }
 
+void add_decode(CLI::App& bench, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = bench.add_subcommand(
+      "decode", "Time of a token in generation, beside reading the bytes that it needs");
+  DecodeBenchOptions& options = arguments->decode;
+  arguments->config.add_to(*command);
+  command->add_option("--batch", options.batches, "Sequences at once")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--past", options.past, "Tokens before")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--tokens", options.tokens, "Tokens a round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments] {
+    arguments->decode.config = configs::load(arguments->config.files, arguments->config.overrides);
+    bench_decode(arguments->decode);
+  });
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app, Program& program) {
@@ -171,6 +198,7 @@ void add_bench_command(CLI::App& app, Program& program) {
   add_comm(*bench, arguments, program);
   add_checkpoint(*bench, arguments);
   add_attention(*bench, arguments, program);
+  add_decode(*bench, arguments);
 }
 
 }  // namespace dagpam::launch
