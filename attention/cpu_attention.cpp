@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "attention/cpu_decode.h"
 #include "attention/cpu_head_map.h"
 #include "attention/cpu_problem.h"
 #include "attention/cpu_rows.h"
@@ -105,6 +106,15 @@ Answer attend_as(const Maps& maps, const WeightDropout* dropout) {
       at::empty({problem.batch, problem.queries, problem.heads, problem.width}, options),
       at::empty({problem.maps(), problem.batch, problem.heads, problem.queries}, options)};
   const Result<T> result{data<T>(answer.y), data<T>(answer.lse)};
+  if (decodes(problem)) {
+    const int64_t batch = std::max<int64_t>(problem.batch, 1);
+    const int64_t slices =
+        std::clamp<int64_t>((at::get_num_threads() + batch - 1) / batch, 1, problem.kv_heads);
+    at::parallel_for(0, problem.batch * slices, 1, [&](int64_t first, int64_t last) {
+      decode(problem, result, slices, first, last);
+    });
+    return answer;
+  }
   at::parallel_for(0, forward_tasks(problem), 1,
                    [&](int64_t first, int64_t last) { forward(problem, result, first, last); });
   return answer;

@@ -227,12 +227,71 @@ void exp(const T* x, T* y, int64_t n) {
   for (int64_t j = 0; j < n; ++j) y[j] = exponential(x[j]);
 }
 
+// Asks for the cache lines of elements that are read soon; beyond the last row that is harmless.
+template <typename T>
+inline void fetch_ahead(const T* x, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / int64_t{sizeof(T)}) __builtin_prefetch(x + i);
+}
+
+// Keys outside, heads inside: memory is read in the order in which it lies.
+template <typename T>
+void dots(const KeyRows<T>& keys, const T* queries, T scale, T* scores) {
+  for (int64_t j = 0; j < keys.count; ++j) {
+    for (int64_t h = 0; h < keys.heads; ++h) {
+      const T* __restrict__ const key = keys.data + j * keys.step + h * keys.head_step;
+      fetch_ahead(key + 2 * keys.step, keys.width);
+      for (int64_t r = h * keys.per_head; r < (h + 1) * keys.per_head; ++r) {
+        const T* __restrict__ const query = queries + r * keys.width;
+        T sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < keys.width; ++i) sum += query[i] * key[i];
+        scores[r * keys.ld + j] = scale * sum;
+      }
+    }
+  }
+}
+
+// y += w[0] v0 + w[1] v1 + ...: kRows values at a time, so that y is read and written less often.
+template <int kRows, typename T>
+inline void mix_rows(const KeyRows<T>& values, int64_t j, const T* weights, T* to) {
+  for (int64_t h = 0; h < values.heads; ++h) {
+    const T* __restrict__ const v = values.data + j * values.step + h * values.head_step;
+    for (int k = 0; k < kRows; ++k) fetch_ahead(v + (kRows + k) * values.step, values.width);
+    for (int64_t r = h * values.per_head; r < (h + 1) * values.per_head; ++r) {
+      const T* __restrict__ const w = weights + r * values.ld + j;
+      T* __restrict__ const y = to + r * values.width;
+#pragma omp simd
+      for (int64_t i = 0; i < values.width; ++i) {
+        T sum = y[i];
+        for (int k = 0; k < kRows; ++k) sum += w[k] * v[k * values.step + i];
+        y[i] = sum;
+      }
+    }
+  }
+}
+
+template <typename T>
+void mix(const KeyRows<T>& values, const T* weights, T* y) {
+  constexpr int kRows = 4;
+  int64_t j = 0;
+  for (; j + kRows <= values.count; j += kRows) mix_rows<kRows>(values, j, weights, y);
+  for (; j < values.count; ++j) mix_rows<1>(values, j, weights, y);
+}
+
 #define DAGPAM_QUOTE(x) #x
 #define DAGPAM_NAME(x) DAGPAM_QUOTE(x)
 
 template <typename T>
 constexpr RowKernels<T> make_kernels() {
-  return {DAGPAM_NAME(DAGPAM_ROWS), weights<T>, gradient<T>, relu<T>, gate<T>, rotate<T>, exp<T>};
+  return {DAGPAM_NAME(DAGPAM_ROWS),
+          weights<T>,
+          gradient<T>,
+          relu<T>,
+          gate<T>,
+          rotate<T>,
+          exp<T>,
+          dots<T>,
+          mix<T>};
 }
 
 }  // namespace

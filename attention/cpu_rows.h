@@ -41,6 +41,15 @@ struct GradientBlock {
   T plus_factor, minus_factor;    // as above
 };
 
+// `count` rows of keys or of values, each of `heads` neighbouring heads, that one query a head is
+// held against. per_head rows of `ld` elements belong to each head.
+template <typename T>
+struct KeyRows {
+  const T* data;
+  int64_t count, step, heads, head_step, width;
+  int64_t per_head, ld;
+};
+
 template <typename T>
 struct RowKernels {
   const char* name;
@@ -55,6 +64,12 @@ struct RowKernels {
   void (*rotate)(const T* x, const T* cos, const T* sin, T sign, T* y, int64_t half);
   // y <- exp(x): float32 within 2 units in the last place for x in [-87.3, 88], 0 below; NaN stays.
   void (*exp)(const T* x, T* y, int64_t n);
+  // scores [heads * per_head, ld] <- scale times the dot products of queries [heads * per_head,
+  // width] with the keys of their heads.
+  void (*dots)(const KeyRows<T>& keys, const T* queries, T scale, T* scores);
+  // y [heads * per_head, width] += the values of their heads, weighted by weights [heads *
+  // per_head, ld].
+  void (*mix)(const KeyRows<T>& values, const T* weights, T* y);
 };
 
 // The fastest set that this processor runs.

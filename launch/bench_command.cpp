@@ -1,9 +1,11 @@
 // `dagpam bench`: the numbers in docs/performance.md.
 #include "configs/run_config.h"
+#include "launch/bench/bench_attention.h"
 #include "launch/bench/bench_checkpoint.h"
 #include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
 #include "launch/bench/bench_scaling.h"
+#include "launch/bench/bench_decode.h"
 #include "launch/bench/bench_step.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
@@ -21,6 +23,8 @@ struct Arguments {
   bool against_mpi = false;
   ScalingBenchOptions scaling;
   CheckpointBenchOptions checkpoint;
+  AttentionBenchOptions attention;
+  DecodeBenchOptions decode;
 };
 
 constexpr const char* kPeerHelp =
@@ -156,6 +160,72 @@ void add_checkpoint(CLI::App& bench, const std::shared_ptr<Arguments>& arguments
   command->callback([arguments] { bench_checkpoint(arguments->checkpoint); });
 }
 
+void add_attention(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Program& program) {
+  CLI::App* command = bench.add_subcommand(
+      "attention",
+      "Attention, forward and all gradients, beside LibTorch's own; exit 1 if answers differ");
+  AttentionBenchOptions& options = arguments->attention;
+  command->add_option("--device", options.device, "cpu or cuda")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--kind", options.kind, "DAGPAM, SOFTMAX or SOFTMAX_WIDE")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"DAGPAM", "SOFTMAX", "SOFTMAX_WIDE"}));
+  command
+      ->add_option("--type", options.type,
+                   "float32 or float64, on cuda also bfloat16 or float16; default: float32, on "
+                   "cuda bfloat16")
+      ->check(CLI::IsMember({"float32", "float64", "bfloat16", "float16"}));
+  const CLI::Range positive(int64_t{1}, int64_t{1} << 20);
+  command
+      ->add_option("--lengths", options.lengths,
+                   "Tokens a sequence; default: 128 to 1024, on cuda 512 to 8192")
+      ->delimiter(',')
+      ->check(positive);
+  command->add_option("--width", options.widths, "Widths of a head; default: 32,64, on cuda 64,128")
+      ->delimiter(',')
+      ->check(positive);
+  command->add_option("--heads", options.heads, "Default: 256 / width, on cuda 2048 / width")
+      ->check(positive);
+  command
+      ->add_option("--batch", options.batch,
+                   "Sequences; default: 2048 tokens in all, on cuda 16384")
+      ->check(positive);
+  command->add_flag("--full", options.full, "Every query sees every key; default: causal");
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments, &program] {
+    if (!bench_attention(arguments->attention)) program.exit_code = ExitCode::kDifferent;
+  });
+}
+
+void add_decode(CLI::App& bench, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* command = bench.add_subcommand(
+      "decode", "Time of a token in generation, beside reading the bytes that it needs");
+  DecodeBenchOptions& options = arguments->decode;
+  arguments->config.add_to(*command);
+  command->add_option("--batch", options.batches, "Sequences at once")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--past", options.past, "Tokens before")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--tokens", options.tokens, "Tokens a round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--rounds", options.rounds, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options.json, "One JSON object a row");
+  command->callback([arguments] {
+    arguments->decode.config = configs::load(arguments->config.files, arguments->config.overrides);
+    bench_decode(arguments->decode);
+  });
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app, Program& program) {
@@ -167,6 +237,8 @@ void add_bench_command(CLI::App& app, Program& program) {
   add_comm(*bench, arguments, program);
   add_scaling(*bench, arguments, program);
   add_checkpoint(*bench, arguments);
+  add_attention(*bench, arguments, program);
+  add_decode(*bench, arguments);
 }
 
 }  // namespace dagpam::launch

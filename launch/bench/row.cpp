@@ -22,13 +22,14 @@ void print_row(const BenchRow& row, bool json) {
   const bool with_peer = !row.peer.empty();
   const double ratio = with_peer ? row.ours_ms / row.peer_ms : 0;
   if (json) {
-    nlohmann::ordered_json object{{"name", row.name},     {"shape", row.shape},
-                                  {"device", row.device}, {"ranks", row.ranks},
-                                  {"kernel", row.kernel}, {"ours_ms", row.ours_ms},
-                                  {"spread", row.spread}, {"per_second", row.per_second},
-                                  {"unit", row.unit},     {"memory_mib", row.memory_mib},
-                                  {"peer", nullptr},      {"peer_ms", nullptr},
-                                  {"ratio", nullptr},     {"peer_memory_mib", nullptr}};
+    nlohmann::ordered_json object{{"name", row.name},          {"shape", row.shape},
+                                  {"device", row.device},      {"ranks", row.ranks},
+                                  {"kernel", row.kernel},      {"ours_ms", row.ours_ms},
+                                  {"spread", row.spread},      {"per_second", row.per_second},
+                                  {"unit", row.unit},          {"memory_mib", row.memory_mib},
+                                  {"bytes", row.bytes},        {"peer", nullptr},
+                                  {"peer_ms", nullptr},        {"ratio", nullptr},
+                                  {"peer_memory_mib", nullptr}};
     if (with_peer) {
       object["peer"] = row.peer;
       object["peer_ms"] = row.peer_ms;
@@ -45,6 +46,9 @@ void print_row(const BenchRow& row, bool json) {
   std::printf("%-10s %-44s %9.3f ms  (rounds within %.2f x)  %s %s/s", row.name.c_str(),
               row.shape.c_str(), row.ours_ms, row.spread,
               trainer::format_count(row.per_second).c_str(), row.unit.c_str());
+  if (row.bytes > 0) {
+    std::printf("  %s bytes", trainer::format_count(row.bytes).c_str());
+  }
   if (row.memory_mib > 0) std::printf("  peak %.0f MiB", row.memory_mib);
   if (with_peer) {
     std::printf("  | %s %9.3f ms  ratio %.3f", row.peer.c_str(), row.peer_ms, ratio);

@@ -19,6 +19,7 @@ struct BenchRow {
   double memory_mib = 0, peer_memory_mib = 0;
   double per_second = 0;  // units of work a second, ours
   std::string unit;
+  double bytes = 0;  // that memory must move at least, ours; 0: not counted
 };
 
 // Text for people, or with `json` one object a row: name, shape, device, ranks, kernel, ours_ms,

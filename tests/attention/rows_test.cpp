@@ -142,5 +142,35 @@ TEST(RowsTest, EveryBuildAgreesWithThePortableOne) {
   }
 }
 
+// Whole numbers, so that sums are exact in any order: 2 heads of width 19, 2 queries a head.
+TEST(RowsTest, DotsAndMixAreSumsOfProducts) {
+  constexpr int64_t kHeads = 2, kQueries = 2, kWidth = 19, kKeys = 7, kLd = 16;
+  std::vector<float> keys(kKeys * kHeads * kWidth), queries(kHeads * kQueries * kWidth);
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<float>(i * i % 13) - 6;
+  for (size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<float>(i * i % 11) - 5;
+  const KeyRows<float> rows{keys.data(), kKeys,  kHeads * kWidth, kHeads,
+                            kWidth,      kWidth, kQueries,        kLd};
+  for (const RowKernels<float>* kernels : runnable()) {
+    std::vector<float> scores(kHeads * kQueries * kLd, 0.0f), y(queries.size(), 1.0f);
+    kernels->dots(rows, queries.data(), 0.5f, scores.data());
+    kernels->mix(rows, scores.data(), y.data());
+    for (int64_t r = 0; r < kHeads * kQueries; ++r) {
+      std::vector<float> expected(kWidth, 1.0f);
+      for (int64_t j = 0; j < kKeys; ++j) {
+        const auto at = static_cast<size_t>((j * kHeads + r / kQueries) * kWidth);
+        float dot = 0;
+        for (size_t i = 0; i < kWidth; ++i) {
+          dot += queries[static_cast<size_t>(r * kWidth) + i] * keys[at + i];
+        }
+        EXPECT_EQ(scores[static_cast<size_t>(r * kLd + j)], dot / 2) << kernels->name;
+        for (size_t i = 0; i < kWidth; ++i) expected[i] += dot / 2 * keys[at + i];
+      }
+      for (size_t i = 0; i < kWidth; ++i) {
+        EXPECT_EQ(y[static_cast<size_t>(r * kWidth) + i], expected[i]) << kernels->name;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dagpam::attention::cpu

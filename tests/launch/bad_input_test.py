@@ -216,6 +216,30 @@ class BadInputTest(unittest.TestCase):
         self.refuse(7, ["are free"], *bench[:2], "--mib", str(1 << 20), "--dir", self.folder)
         self.refuse(7, ["nodir"], *bench, "/proc/nodir")
 
+    def test_bench_attention(self):
+        bench = ("bench", "attention", "--lengths", "33", "--width", "8", "--batch", "1", "--rounds", "1")
+        for kind, peers in (("DAGPAM", 5), ("SOFTMAX", 3), ("SOFTMAX_WIDE", 3)):
+            rows = [json.loads(line) for line in program.check(*bench, "--kind", kind, "--json").stdout.splitlines()]
+            self.assertEqual(len(rows), peers)
+            self.assertTrue(all(row["ratio"] > 0 and row["per_second"] > 0 for row in rows), rows)
+        # 12 products of 2 x 8 for each of the 33 x 34 / 2 visible pairs and 6 x 8 x 8 for each of the 33 rows, 32 heads
+        row = json.loads(program.check(*bench, "--json").stdout.splitlines()[0])
+        self.assertAlmostEqual(row["per_second"] * row["ours_ms"] / 1e3, 32 * (12 * 16 * 561 + 384 * 33), places=0)
+        self.assertEqual(row["bytes"], 14 * 33 * 256 * 4)
+        self.refuse(2, ["--type", "bfloat16", "float32"], *bench, "--type", "bfloat16")
+        self.refuse(2, ["--device cuda", "no GPU"], *bench, "--device", "cuda", environment={"CUDA_VISIBLE_DEVICES": ""})
+
+    def test_bench_decode(self):
+        config = self.folder / "decode.textproto"
+        config.write_text('model { layers: 1 width: 16 heads: 2 context: 8 vocab: 11 } attention { kind: DAGPAM }')
+        bench = ("bench", "decode", "--config", config, "--tokens", "2", "--rounds", "1")
+        rows = [json.loads(line) for line in
+                program.check(*bench, "--batch", "1,3", "--past", "4", "--json").stdout.splitlines()]
+        self.assertEqual([row["unit"] for row in rows], ["tokens", "tokens"])
+        # 2 x 5 x 16 elements of keys and values for each further sequence
+        self.assertEqual(rows[1]["bytes"] - rows[0]["bytes"], 2 * 2 * 5 * 16 * 4)
+        self.refuse(2, ["--past 7", "model.context"], *bench, "--past", "7")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -1,3 +1,4 @@
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
@@ -5,6 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
 #include <set>
 
 #include "configs/run_config.h"
@@ -181,6 +185,54 @@ TEST(SampleTokenTest, TopKTopPAndVocabularyCutTheTail) {
   options.top_p = 1;
   options.vocab = 2;
   EXPECT_EQ(seen(options), (std::set<int64_t>{0, 1}));
+}
+
+// As a sort by score, then by id, draws: the order decides which token a number falls on.
+TEST(SampleTokenTest, DrawsAsASortByScoreAndIdDoes) {
+  std::mt19937 random(3);
+  std::vector<float> score(700);
+  for (float& x : score) x = static_cast<float>(static_cast<int>(random() % 200)) / 16 - 6;
+  score[5] = 0.0f;
+  score[6] = -0.0f;
+  score[9] = -std::numeric_limits<float>::infinity();
+  std::vector<int64_t> order(score.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    const float x = score[static_cast<size_t>(a)], y = score[static_cast<size_t>(b)];
+    return x > y || (x == y && a < b);
+  });
+  const at::Tensor logits = at::from_blob(score.data(), {700}, at::kFloat);
+  SamplingOptions options;
+  for (int64_t k = 1; k <= 700; k += 37) {
+    // All of the first k are drawn alike where the temperature is high, so each is hit in turn.
+    options.top_k = k;
+    options.temperature = 100;
+    std::set<int64_t> seen;
+    for (int64_t draw = 0; draw < 40 * k; ++draw) seen.insert(sample_token(logits, options, draw));
+    for (const int64_t id : seen) {
+      const auto place = std::find(order.begin(), order.end(), id) - order.begin();
+      EXPECT_LT(place, k) << id;
+    }
+    if (k < 40) EXPECT_EQ(static_cast<int64_t>(seen.size()), k);
+  }
+  options = {};
+  options.temperature = 0;
+  EXPECT_EQ(sample_token(logits, options, 0), order[0]);
+}
+
+// Sequences side by side go as each alone does.
+TEST(GeneratorTest, ABatchIsItsRows) {
+  const at::NoGradGuard no_grad;
+  const auto model = make_model();
+  const at::Tensor tokens = at::tensor({3, 1, 4, 2, 6, 5}, at::kLong).view({2, 3});
+  auto together = model->make_caches();
+  next_logits(*model, tokens.narrow(1, 0, 2), together);
+  const at::Tensor both = next_logits(*model, tokens.narrow(1, 2, 1), together);  // [2, V]
+  for (int64_t row = 0; row < 2; ++row) {
+    auto alone = model->make_caches();
+    const at::Tensor one = next_logits(*model, tokens.narrow(0, row, 1), alone)[0];
+    EXPECT_LE((both[row] - one).abs().max().item<double>(), 1e-5);
+  }
 }
 
 }  // namespace

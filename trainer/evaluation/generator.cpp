@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -21,16 +22,39 @@ double uniform(uint64_t seed, int64_t draw) {
   return (static_cast<double>(bits) + 0.5) * 0x1.0p-53;
 }
 
-// Logits [1, V] of the last of `tokens`, which extend what the caches hold.
-at::Tensor last_logits(const TransformerLm& model, const std::vector<int32_t>& tokens,
-                       std::vector<attention::KeyValueCache>& caches) {
-  const auto count = static_cast<int64_t>(tokens.size());
-  ForwardInput input;
-  input.tokens = at::empty({1, count}, at::kLong);  // [1, N]
-  std::copy(tokens.begin(), tokens.end(), input.tokens.data_ptr<int64_t>());
-  input.tokens = input.tokens.to(model.parameters().all().front()->value.device());
-  input.caches = &caches;
-  return model.logits(model.hidden(input).narrow(1, count - 1, 1)).view({1, -1}).cpu();
+// The bits of a float, so that a larger float gives a smaller number; -0 as 0.
+uint32_t descending(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x + 0.0f);
+  return (bits & 0x80000000u) != 0 ? bits : ~bits & 0x7fffffffu;
+}
+
+// The ids [0, count) from the likeliest on, of equal ones the smaller first, so that greedy text
+// does not depend on the sort: by digits, from the lowest, each pass keeping the order of the one
+// before. `score` holds numbers, no NaN.
+std::vector<int32_t> by_likelihood(const float* score, size_t count) {
+  constexpr int kBits = 11, kPasses = 3;
+  constexpr size_t kDigits = size_t{1} << kBits;
+  struct Item {
+    uint32_t key;
+    int32_t id;
+  };
+  std::vector<Item> items(count), sorted(count);
+  std::vector<size_t> starts(kPasses * kDigits, 0);
+  for (size_t i = 0; i < count; ++i) {
+    items[i] = {descending(score[i]), static_cast<int32_t>(i)};
+    for (size_t pass = 0; pass < kPasses; ++pass) {
+      ++starts[pass * kDigits + (items[i].key >> (kBits * pass)) % kDigits];
+    }
+  }
+  for (size_t pass = 0; pass < kPasses; ++pass) {
+    size_t* const start = starts.data() + pass * kDigits;
+    std::exclusive_scan(start, start + kDigits, start, size_t{0});
+    for (const Item& item : items) sorted[start[(item.key >> (kBits * pass)) % kDigits]++] = item;
+    items.swap(sorted);
+  }
+  std::vector<int32_t> order(count);
+  for (size_t i = 0; i < count; ++i) order[i] = items[i].id;
+  return order;
 }
 
 }  // namespace
@@ -39,20 +63,14 @@ int64_t sample_token(const at::Tensor& logits, const SamplingOptions& options, i
   const int64_t vocab =
       options.vocab > 0 ? std::min(options.vocab, logits.numel()) : logits.numel();
   const auto* score = logits.data_ptr<float>();
-  std::vector<int64_t> order(static_cast<size_t>(vocab));
-  std::iota(order.begin(), order.end(), 0);
-  // Ties go to the smaller id, so that greedy text does not depend on the sort.
-  const auto likelier = [&](int64_t a, int64_t b) {
-    return score[a] > score[b] || (score[a] == score[b] && a < b);
-  };
-  if (options.temperature == 0) return *std::min_element(order.begin(), order.end(), likelier);
+  if (options.temperature == 0) return std::max_element(score, score + vocab) - score;
 
-  std::sort(order.begin(), order.end(), likelier);
+  std::vector<int32_t> order = by_likelihood(score, static_cast<size_t>(vocab));
   if (options.top_k > 0 && options.top_k < vocab) order.resize(static_cast<size_t>(options.top_k));
   std::vector<double> weight;
   weight.reserve(order.size());
   double total = 0;
-  for (const int64_t id : order) {
+  for (const int32_t id : order) {
     weight.push_back(
         std::exp((score[id] - static_cast<double>(score[order[0]])) / options.temperature));
     total += weight.back();
@@ -67,6 +85,17 @@ int64_t sample_token(const at::Tensor& logits, const SamplingOptions& options, i
     if (left < 0) return order[i];
   }
   return order[kept - 1];
+}
+
+at::Tensor next_logits(const TransformerLm& model, const at::Tensor& tokens,
+                       std::vector<attention::KeyValueCache>& caches) {
+  ForwardInput input;
+  input.tokens = tokens.to(model.parameters().all().front()->value.device());  // [B, N]
+  input.caches = &caches;
+  return model.logits(model.hidden(input).narrow(1, tokens.size(1) - 1, 1))
+      .squeeze(1)
+      .to(at::kCPU, at::kFloat)
+      .contiguous();
 }
 
 std::vector<int32_t> generate(const TransformerLm& model, const std::vector<int32_t>& prompt,
@@ -85,7 +114,9 @@ std::vector<int32_t> generate(const TransformerLm& model, const std::vector<int3
       caches = model.make_caches();
       fresh = last(text, std::max<size_t>(context / 2, 1));
     }
-    const at::Tensor logits = last_logits(model, fresh, caches);
+    const at::Tensor tokens = at::empty({1, static_cast<int64_t>(fresh.size())}, at::kLong);
+    std::copy(fresh.begin(), fresh.end(), tokens.mutable_data_ptr<int64_t>());
+    const at::Tensor logits = next_logits(model, tokens, caches);
     const auto token = static_cast<int32_t>(sample_token(logits, options, draw));
     text.push_back(token);
     fresh.assign(1, token);

@@ -18,9 +18,14 @@ struct SamplingOptions {
   int64_t vocab = 0;  // symbols that the tokenizer can decode; ids from there on are never drawn
 };
 
-// Draws an id from logits [V] (float32). `draw` counts the draws of a text: same seed and draw,
-// same number.
+// Draws an id from logits [V] (float32 on the CPU, no NaN). `draw` counts the draws of a text: same
+// seed and draw, same number.
 int64_t sample_token(const at::Tensor& logits, const SamplingOptions& options, int64_t draw);
+
+// Logits of what follows the last of `tokens` [B, N] int64, which extend what the caches hold:
+// [B, V] float32 on the CPU. Run it without gradients.
+at::Tensor next_logits(const TransformerLm& model, const at::Tensor& tokens,
+                       std::vector<attention::KeyValueCache>& caches);
 
 // Continues `prompt` (at least one token). Calls `on_token` with each new id as it comes. When the
 // model's context is full, the text goes on from its last half context, encoded anew. Returns the
