@@ -35,6 +35,11 @@ void print_row(const BenchRow& row, bool json) {
       object["ratio"] = ratio;
       object["peer_memory_mib"] = row.peer_memory_mib;
     }
+    if (row.product_gflops > 0) {
+      object["gflops"] = row.gflops;
+      object["product_gflops"] = row.product_gflops;
+      object["share"] = row.gflops / row.product_gflops;
+    }
     std::printf("%s\n", object.dump().c_str());
     return;
   }
@@ -45,6 +50,11 @@ void print_row(const BenchRow& row, bool json) {
   if (with_peer) {
     std::printf("  | %s %9.3f ms  ratio %.3f", row.peer.c_str(), row.peer_ms, ratio);
     if (row.peer_memory_mib > 0) std::printf("  peak %.0f MiB", row.peer_memory_mib);
+  }
+  if (row.product_gflops > 0) {
+    std::printf("\n%-10s %s; %.1f GFLOP/s of a matrix product's %.1f: %.0f %%", "",
+                row.kernel.c_str(), row.gflops, row.product_gflops,
+                100 * row.gflops / row.product_gflops);
   }
   std::printf("\n");
   std::fflush(stdout);

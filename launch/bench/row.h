@@ -17,6 +17,9 @@ struct BenchRow {
   double memory_mib = 0, peer_memory_mib = 0;
   double per_second = 0;  // units of work a second, ours
   std::string unit;
+  // Of a step: its floating-point operations a second by the formula of docs/performance.md, and
+  // those of one large matrix product in the same run; 0 where none was made.
+  double gflops = 0, product_gflops = 0;
 };
 
 // Text for people, or with `json` one object a row: name, shape, device, ranks, kernel, ours_ms,
