@@ -4,8 +4,8 @@
 #include "launch/bench/bench_checkpoint.h"
 #include "launch/bench/bench_comm.h"
 #include "launch/bench/bench_data.h"
-#include "launch/bench/bench_scaling.h"
 #include "launch/bench/bench_decode.h"
+#include "launch/bench/bench_scaling.h"
 #include "launch/bench/bench_step.h"
 #include "launch/program.h"
 #include "parallel/communicator.h"
@@ -50,6 +50,13 @@ void add_step(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
       ->type_name("FIELD=VALUE")
       ->allow_extra_args(false)
       ->excludes("--peer");
+  command
+      ->add_option("--log-folder", options.log_folder,
+                   "What logging costs: steps that log as a run does every log.every steps, into "
+                   "this folder, beside steps that do not")
+      ->type_name("FOLDER")
+      ->excludes("--peer")
+      ->excludes("--against");
   command->add_flag("--json", options.json, "One JSON object a row");
   command->callback([arguments, &program] {
     StepBenchOptions& step = arguments->step;

@@ -25,9 +25,9 @@ namespace {
 // One parameter's place.
 struct Slot {
   ParameterPtr parameter;
-  at::Tensor view;  // into its bucket, of the parameter's shape
+  GradientSum gradient;  // a view into its bucket, of the parameter's shape
   size_t bucket = 0;
-  bool filled = false;   // .grad is the view and holds this step's gradient so far
+  bool held = false;     // .grad is gradient.sum
   bool counted = false;  // reached since reduce_from_now_on
 };
 
@@ -74,12 +74,12 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
   for (const ParameterPtr& member : plan.members) {
     const int64_t n = member->value.numel();
     slots.push_back({.parameter = member,
-                     .view = bucket.narrow(0, begin, n).view(member->value.sizes()),
+                     .gradient = {bucket.narrow(0, begin, n).view(member->value.sizes())},
                      .bucket = kinds.size()});
     const at::Tensor value = master.defined()
                                  ? master.narrow(0, begin, n).view(member->value.sizes())
                                  : member->value.detach();
-    if (n > 0) slices.push_back({member, 0, value, slots.back().view});
+    if (n > 0) slices.push_back({member, 0, value, slots.back().gradient.sum});
     begin += n;
   }
   masters = masters || master.defined();
@@ -88,20 +88,23 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
   schedule.add_bucket(plan.members.size());
 }
 
+// What layers have added to the bucket themselves is there; what autograd has accumulated joins it,
+// and from then on autograd accumulates there too.
 void GradientBuckets::State::reached(Slot& slot) {
   at::Tensor& grad = slot.parameter->value.mutable_grad();
   const c10::AutoGradMode no_grad(false);
   const bool apart = has_master(*slot.parameter);  // of another type than the bucket
-  if (!slot.filled) {
-    slot.view.copy_(grad);
-    slot.filled = true;
-    grad = apart ? at::Tensor() : slot.view;
-  } else if (apart) {
-    slot.view.add_(grad);
-    grad = at::Tensor();
-  }
-  TORCH_CHECK(apart || grad.is_same(slot.view), "the gradient of parameter '", slot.parameter->name,
+  auto& [sum, begun] = slot.gradient;
+  TORCH_CHECK(!slot.held || grad.is_same(sum), "the gradient of parameter '", slot.parameter->name,
               "' has left its bucket: gradients of gradients are not supported here");
+  if (!grad.defined()) {
+    if (!begun) sum.zero_();
+  } else if (!grad.is_same(sum)) {
+    begun ? sum.add_(grad) : sum.copy_(grad);
+  }
+  begun = true;
+  grad = apart ? at::Tensor() : sum;
+  slot.held = !apart;
   if (!schedule.reducing() || !counting) return;
   TORCH_CHECK(!slot.counted, "parameter '", slot.parameter->name,
               "' was reached twice in the last micro-batch: its sum may be under way");
@@ -117,7 +120,9 @@ GradientBuckets::GradientBuckets(const std::vector<ParameterPtr>& parameters, Co
     state_->add_bucket(plan);
   }
   for (Slot& slot : state_->slots) {  // the slots stay where they are from here on
-    state_->hooks.add(slot.parameter, [state = state_.get(), &slot] { state->reached(slot); });
+    state_->hooks.add(
+        slot.parameter, [state = state_.get(), &slot] { state->reached(slot); },
+        has_master(*slot.parameter) ? nullptr : &slot.gradient);
   }
 }
 
@@ -127,7 +132,7 @@ void GradientBuckets::begin_step() {
   state_->schedule.begin_step();
   for (Slot& slot : state_->slots) {
     slot.parameter->value.mutable_grad() = at::Tensor();
-    slot.filled = false;
+    slot.gradient.begun = slot.held = false;
   }
 }
 
@@ -140,10 +145,12 @@ void GradientBuckets::finish_step() {
   const c10::AutoGradMode no_grad(false);
   State& s = *state_;
   for (Slot& slot : s.slots) {
-    if (slot.filled) continue;
-    slot.view.zero_();
-    if (!has_master(*slot.parameter)) slot.parameter->value.mutable_grad() = slot.view;
-    slot.filled = true;
+    auto& [sum, begun] = slot.gradient;
+    if (begun) continue;
+    sum.zero_();
+    if (!has_master(*slot.parameter)) slot.parameter->value.mutable_grad() = sum;
+    slot.held = !has_master(*slot.parameter);
+    begun = true;
   }
   s.schedule.finish([](size_t) {});
   for (size_t i = 0; i < s.flat.size(); ++i) {

@@ -1,37 +1,67 @@
 #include "parallel/reached_hook.h"
 
+#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include <memory>
+#include <cstdint>
 #include <utility>
 
 namespace dagpam::parallel {
 namespace {
 
-// What autograd calls after it has accumulated into a parameter's .grad.
-class ReachedHook : public torch::autograd::PostAccumulateGradHook {
+using torch::autograd::variable_list;
+
+// On the node that accumulates into a parameter's .grad. That node runs once a backward, after all
+// uses of the parameter, also where none of them gave it a gradient: a hook of the accumulation
+// would then not be called.
+class ReachedHook : public torch::autograd::FunctionPostHook {
  public:
-  explicit ReachedHook(std::function<void()> reached) : reached_(std::move(reached)) {}
-  void operator()(const torch::autograd::Variable&) override { reached_(); }
+  ReachedHook(std::function<void()> reached, GradientSum* sum)
+      : reached_(std::move(reached)), sum_(sum) {}
+  variable_list operator()(const variable_list& outputs, const variable_list&) override {
+    reached_();
+    return outputs;
+  }
+  GradientSum* sum() const { return sum_; }
 
  private:
   std::function<void()> reached_;
+  GradientSum* sum_;
 };
 
 }  // namespace
 
-void ReachedHooks::add(const ParameterPtr& parameter, std::function<void()> reached) {
+// The node belongs to the graph; as long as a hook is on it, it is kept.
+struct ReachedHooks::Hooked {
+  ParameterPtr parameter;
+  std::shared_ptr<torch::autograd::Node> node;
+  uintptr_t key = 0;
+};
+
+GradientSum* gradient_sum(const at::Tensor& parameter_value) {
+  const auto node = torch::autograd::impl::try_get_grad_accumulator(parameter_value);
+  if (!node) return nullptr;
+  for (const auto& hook : std::as_const(*node).post_hooks()) {
+    if (const auto* ours = dynamic_cast<const ReachedHook*>(hook.get())) return ours->sum();
+  }
+  return nullptr;
+}
+
+void ReachedHooks::add(const ParameterPtr& parameter, std::function<void()> reached,
+                       GradientSum* sum) {
   parameter->value.mutable_grad() = at::Tensor();
-  torch::autograd::impl::set_post_acc_grad_hooks(parameter->value,
-                                                 std::make_unique<ReachedHook>(std::move(reached)));
-  hooked_.push_back(parameter);
+  auto hooked = std::make_shared<Hooked>();
+  hooked->parameter = parameter;
+  hooked->node = torch::autograd::impl::grad_accumulator(parameter->value);
+  hooked->key = hooked->node->add_post_hook(std::make_unique<ReachedHook>(std::move(reached), sum));
+  hooked_.push_back(std::move(hooked));
 }
 
 ReachedHooks::~ReachedHooks() {
-  for (const ParameterPtr& parameter : hooked_) {
-    parameter->value.mutable_grad() = at::Tensor();
-    torch::autograd::impl::set_post_acc_grad_hooks(parameter->value, nullptr);
+  for (const auto& hooked : hooked_) {
+    hooked->parameter->value.mutable_grad() = at::Tensor();
+    hooked->node->del_post_hook(hooked->key);
   }
 }
 

@@ -1,8 +1,9 @@
 #include "parallel/tp_layers.h"
 
-#include <ATen/ops/linear.h>
+#include <utility>
 
 #include "parallel/embedding.h"
+#include "parallel/linear.h"
 
 namespace dagpam::parallel {
 
@@ -16,7 +17,7 @@ ColumnLinear::ColumnLinear(const LinearOptions& options, const std::string& pref
 }
 
 at::Tensor ColumnLinear::forward(const at::Tensor& x) const {
-  return at::linear(x, weight_->ready(), bias_ ? bias_->ready() : at::Tensor());
+  return linear(x, *weight_, bias_.get());
 }
 
 RowLinear::RowLinear(const LinearOptions& options, const std::string& prefix,
@@ -31,11 +32,14 @@ RowLinear::RowLinear(const LinearOptions& options, const std::string& prefix,
 }
 
 at::Tensor RowLinear::forward(const at::Tensor& x, Stream stream) const {
-  const at::Tensor bias = bias_ ? bias_->ready() : at::Tensor();
-  if (tp_->size() == 1) return at::linear(x, weight_->ready(), bias);
+  if (tp_->size() == 1) return linear(x, *weight_, bias_.get());
+  return left(linear(x, *weight_, nullptr), stream);
+}
+
+at::Tensor RowLinear::left(at::Tensor product, Stream stream) const {
+  at::Tensor sum = leave_cut_layer(std::move(product), *tp_, stream);
   // The bias joins once, after the sum.
-  at::Tensor sum = leave_cut_layer(at::linear(x, weight_->ready()), *tp_, stream);
-  return bias.defined() ? sum.add_(bias) : sum;
+  return bias_ ? sum.add_(bias_->ready()) : sum;
 }
 
 VocabularyTable::VocabularyTable(int64_t vocab, int64_t width, double deviation,
@@ -61,8 +65,7 @@ at::Tensor VocabularyTable::embed(const at::Tensor& ids, Stream stream) const {
 }
 
 at::Tensor VocabularyTable::logits(const at::Tensor& x) const {
-  const at::Tensor& table = table_->ready();
-  return at::linear(x, rows() < table.size(0) ? table.narrow(0, 0, rows()) : table);
+  return linear(x, *table_, nullptr, rows());
 }
 
 }  // namespace dagpam::parallel

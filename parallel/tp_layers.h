@@ -29,6 +29,10 @@ class ColumnLinear {
   ColumnLinear(const LinearOptions& options, const std::string& prefix, ParameterList& parameters);
   at::Tensor forward(const at::Tensor& x) const;
 
+  // For layers that do the product beside other work.
+  Parameter& weight() const { return *weight_; }
+  Parameter* bias() const { return bias_.get(); }  // or nullptr
+
  private:
   ParameterPtr weight_, bias_;
 };
@@ -42,6 +46,12 @@ class RowLinear {
   RowLinear(const LinearOptions& options, const std::string& prefix, ParameterList& parameters,
             Communicator& tp, bool sequence);
   at::Tensor forward(const at::Tensor& x, Stream stream) const;
+
+  // For layers that do the product beside other work: what is left to do with x W^T, where the
+  // group has more than one rank (one alone adds the bias with the product).
+  at::Tensor left(at::Tensor product, Stream stream) const;
+  Parameter& weight() const { return *weight_; }
+  Parameter* bias() const { return bias_.get(); }  // or nullptr
 
  private:
   ParameterPtr weight_, bias_;

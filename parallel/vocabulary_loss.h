@@ -27,8 +27,16 @@ struct VocabularyLossOptions {
 // logits [R, Vr] float32 or float64, targets [R] int64 in [0, V) or `ignored`, alike on all ranks
 // -> each token's loss [R], 0 where it counts nothing, alike on all ranks. Backward gives each rank
 // the gradient of its own logits. All ranks of `tp` call forward, which talks; backward does
-// not.
+// not. The plain path, of LibTorch's operators: it holds copies of the logits.
 at::Tensor vocabulary_cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
                                     const VocabularyLossOptions& options, Communicator& tp);
+
+// The same loss, float32, of logits float32, bfloat16 or float64 that the caller gives away: they
+// must be contiguous and nobody else may read them, for backward writes their gradient in their
+// place. So there is one [R, Vr] tensor from forward to backward, and each of the two reads it
+// once. Only the first backward is good; another throws. Arithmetic is float32, each gradient
+// rounded once to the logits' type. float64 takes the plain path.
+at::Tensor fused_vocabulary_cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                                          const VocabularyLossOptions& options, Communicator& tp);
 
 }  // namespace dagpam::parallel

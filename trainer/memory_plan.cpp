@@ -62,16 +62,13 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   const bool rotary = m.positions() == ModelConfig::ROTARY;
   const double number = number_bytes(config);
   const bool widened = number < kFloat;
-  // Of a norm: its input, mean and 1 / deviation; LibTorch's RMS norm keeps x / rms too, and works
-  // on a copy where it widens.
-  const double norm = m.norm() == ModelConfig::LAYER ? number * (stream + 2 * stream / width)
-                                                     : kFloat * (stream + stream / width) +
-                                                           (widened ? 2 : 1) * number * stream;
 
-  // Both norms; what they give, gathered, is the input of the cut layers.
-  double outer = 2 * (norm + number * width);
+  // Both norms, of each its input, mean and 1 / deviation; what they give, gathered, is the input
+  // of the cut layers.
+  double outer = 2 * (number * (stream + width) + 2 * kFloat * stream / width);
   outer += number * width / tp;  // y
-  outer += number * (m.mlp() == ModelConfig::SWIGLU ? 4 : 2) * hidden;
+  // What goes into the activation, which backward makes again.
+  outer += number * (m.mlp() == ModelConfig::SWIGLU ? 2 : 1) * hidden;
   // Within a CPU's attention, in float32: queries, keys, values; log-sum-exps, mapped queries;
   // rotated queries and keys.
   const double operands = (width + 2 * keys) / tp;
@@ -142,16 +139,15 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const double number = number_bytes(run);
   const LayerBytes layer = layer_bytes(run, tp, sequence, plan.on_gpu);
   const double blocks = static_cast<double>(m.layers()) * layer.kept;
-  // Either at the turn: the final norm, the logits' log-softmax, the gradient that comes in and the
-  // one that goes out; or in a block's backward, the gradients of its MLP under way.
+  // Either at the turn: the final norm, the logits, whose gradient takes their place, and the
+  // gradient of the final norm; or in a block's backward, the gradients of its MLP under way and
+  // its activation.
   const double stream = sequence ? width / tp : width;
-  const bool rms = m.norm() == ModelConfig::RMS;
-  double turn = kFloat * 3 * vocab;
-  if (m.norm_position() == ModelConfig::PRE) {
-    turn += number * (width + stream) +
-            (rms ? kFloat * stream + (in_bf16(run) ? number * stream : 0) : 0);
-  }
-  const double block = layer.computed + number * (stream + static_cast<double>(m.mlp_width()) / tp);
+  const double hidden = static_cast<double>(m.mlp_width()) / tp;
+  const double under_way = (m.mlp() == ModelConfig::SWIGLU ? 3 : 2) * hidden;
+  double turn = number * (vocab + width);
+  if (m.norm_position() == ModelConfig::PRE) turn += number * (width + stream);
+  const double block = layer.computed + number * (stream + under_way);
   const double token = blocks + std::max(turn, block);
   const double tokens = static_cast<double>(run.train().micro_batch() * m.context());
 

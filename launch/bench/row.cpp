@@ -39,6 +39,10 @@ void print_row(const BenchRow& row, bool json) {
     }
     if (row.tflops > 0) object["tflops"] = row.tflops;
     if (row.first_step_s > 0) object["first_step_s"] = row.first_step_s;
+    if (row.product_tflops > 0) {
+      object["product_tflops"] = row.product_tflops;
+      object["share"] = row.share_of_product();
+    }
     std::printf("%s\n", object.dump().c_str());
     std::fflush(stdout);
     return;
@@ -53,6 +57,11 @@ void print_row(const BenchRow& row, bool json) {
   if (with_peer) {
     std::printf("  | %s %9.3f ms  ratio %.3f", row.peer.c_str(), row.peer_ms, ratio);
     if (row.peer_memory_mib > 0) std::printf("  peak %.0f MiB", row.peer_memory_mib);
+  }
+  if (row.product_tflops > 0) {
+    std::printf("\n%-10s %s; %.4g TFLOP/s a rank of a matrix product's %.4g: %.0f %%", "",
+                row.kernel.c_str(), row.tflops / static_cast<double>(row.ranks), row.product_tflops,
+                100 * row.share_of_product());
   }
   std::printf("\n");
   std::fflush(stdout);

@@ -19,7 +19,10 @@ struct BenchRow {
   double memory_mib = 0, peer_memory_mib = 0;
   double per_second = 0;  // units of work a second, ours
   std::string unit;
-  double bytes = 0;  // that memory must move at least, ours; 0: not counted
+  double bytes = 0;           // that memory must move at least, ours; 0: not counted
+  double product_tflops = 0;  // of one large matrix product in the same run; 0: none was made
+
+  double share_of_product() const { return tflops / static_cast<double>(ranks) / product_tflops; }
 };
 
 // Text for people, or with `json` one object a row: name, shape, device, ranks, kernel, ours_ms,

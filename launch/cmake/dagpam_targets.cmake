@@ -7,6 +7,28 @@ function(dagpam_library name)
   target_link_libraries(dagpam_${name} PUBLIC ${arg_PUBLIC} PRIVATE dagpam::warnings ${arg_PRIVATE})
 endfunction()
 
+# dagpam_row_kernels(VARIABLE TARGET SOURCE): row kernels, one source without LibTorch, a build for each instruction
+# set with DAGPAM_ROWS = portable, avx2 or avx512 (parallel/instruction_set.h chooses); VARIABLE gets the objects. Where
+# there is one set alone all three are the portable build.
+function(dagpam_row_kernels variable target source)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(flags_avx2 -mavx2 -mfma)
+    set(flags_avx512 -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma -mprefer-vector-width=512)
+  endif()
+  set(objects)
+  foreach(set IN ITEMS portable avx2 avx512)
+    add_library(${target}_${set} OBJECT ${source})
+    target_include_directories(${target}_${set} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${target}_${set} PRIVATE dagpam::warnings)
+    target_compile_definitions(${target}_${set} PRIVATE DAGPAM_ROWS=${set})
+    # openmp-simd: the pragmas alone, no runtime. No trapping: selections become blends, not branches.
+    target_compile_options(${target}_${set} PRIVATE -O3 -fopenmp-simd -ffp-contract=fast -fno-math-errno
+      -fno-trapping-math ${flags_${set}})
+    list(APPEND objects $<TARGET_OBJECTS:${target}_${set}>)
+  endforeach()
+  set(${variable} ${objects} PARENT_SCOPE)
+endfunction()
+
 # Builds the tests that need no LibTorch: they compile in a few minutes under a sanitizer, and run in one.
 # ctest -L torch-free runs them.
 add_custom_target(torch_free_tests)

@@ -39,6 +39,7 @@ class ModelOptions:
     context: int = 64
     attention: str = "softmax"
     trained_lambdas: bool = True
+    bias: bool = False
 
 
 class SelfAttention(nn.Module):
@@ -47,8 +48,8 @@ class SelfAttention(nn.Module):
     def __init__(self, options):
         super().__init__()
         self.kind, self.heads = options.attention, options.heads
-        self.qkv = nn.Linear(options.width, 3 * options.width, bias=False)
-        self.proj = nn.Linear(options.width, options.width, bias=False)
+        self.qkv = nn.Linear(options.width, 3 * options.width, bias=options.bias)
+        self.proj = nn.Linear(options.width, options.width, bias=options.bias)
         d = options.width // options.heads
         if self.kind != "softmax":
             self.w_neg = nn.Parameter(torch.randn(options.heads, d, d) * d**-0.5)  # [H, D, D]
@@ -79,11 +80,11 @@ class Block(nn.Module):
 
     def __init__(self, options):
         super().__init__()
-        self.norm1 = nn.LayerNorm(options.width, bias=False)
+        self.norm1 = nn.LayerNorm(options.width, bias=options.bias)
         self.attention = SelfAttention(options)
-        self.norm2 = nn.LayerNorm(options.width, bias=False)
-        self.up = nn.Linear(options.width, 4 * options.width, bias=False)
-        self.proj = nn.Linear(4 * options.width, options.width, bias=False)
+        self.norm2 = nn.LayerNorm(options.width, bias=options.bias)
+        self.up = nn.Linear(options.width, 4 * options.width, bias=options.bias)
+        self.proj = nn.Linear(4 * options.width, options.width, bias=options.bias)
 
     def forward(self, x):  # [B, T, C]
         x = x + self.attention(self.norm1(x))
@@ -98,10 +99,12 @@ class LanguageModel(nn.Module):
         self.tokens = nn.Embedding(options.vocab, options.width)
         self.positions = nn.Embedding(options.context, options.width)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
-        self.norm = nn.LayerNorm(options.width, bias=False)
+        self.norm = nn.LayerNorm(options.width, bias=options.bias)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
         for name, parameter in self.named_parameters():
             if name.endswith("proj.weight"):  # those that write into the residual stream
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * options.layers))
@@ -215,6 +218,7 @@ def add_model_arguments(parser):
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--context", type=int, default=64, help="tokens (default: 64)")
     parser.add_argument("--batch", type=int, default=12, help="sequences a step (default: 12)")
+    parser.add_argument("--bias", action="store_true", help="biases in linear layers and norms, as in GPT-2")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--beta1", type=float, default=0.9)
     parser.add_argument("--beta2", type=float, default=0.99)
@@ -227,7 +231,7 @@ def add_model_arguments(parser):
 def model_options(args, vocab):
     """ModelOptions of parsed arguments."""
     return ModelOptions(vocab, args.layers, args.heads, args.width, args.context, args.attention,
-                        args.lambdas == "trained")
+                        args.lambdas == "trained", args.bias)
 
 
 def parse_arguments():

@@ -101,8 +101,9 @@ at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
     return drop(mlp_.forward(input, context.stream), context, parallel::DropoutSite::kMlpOut);
   };
   if (pre_norm_) {
-    const at::Tensor middle = at::add(x, attended(attention_norm_.forward(x)));  // [B, N, C]
-    return at::add(middle, transformed(mlp_norm_.forward(middle)));
+    const auto [middle, normed] =
+        mlp_norm_.forward_sum(x, attended(attention_norm_.forward(x)));  // [B, N, C] each
+    return at::add(middle, transformed(normed));
   }
   const at::Tensor middle = attention_norm_.forward(at::add(x, attended(x)));  // [B, N, C]
   return mlp_norm_.forward(at::add(middle, transformed(middle)));

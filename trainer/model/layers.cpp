@@ -1,14 +1,11 @@
 #include "trainer/model/layers.h"
 
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/rms_norm.h>
-#include <ATen/ops/silu.h>
-
 #include <cmath>
 #include <memory>
+
+#include "parallel/linear.h"
+#include "trainer/kernels/fused_mlp.h"
+#include "trainer/kernels/fused_norm.h"
 
 namespace dagpam::trainer {
 
@@ -30,8 +27,13 @@ Norm::Norm(const ModelConfig& model, const std::string& prefix, parallel::Parame
 }
 
 at::Tensor Norm::forward(const at::Tensor& x) const {
-  if (rms_) return at::rms_norm(x, {width_}, weight_->ready(), eps_);
-  return at::layer_norm(x, {width_}, weight_->ready(), bias_ ? bias_->ready() : at::Tensor(), eps_);
+  return kernels::norm(x, weight_->ready(), bias_ ? bias_->ready() : at::Tensor(), {eps_, rms_});
+}
+
+std::pair<at::Tensor, at::Tensor> Norm::forward_sum(const at::Tensor& x,
+                                                    const at::Tensor& y) const {
+  return kernels::add_norm(x, y, weight_->ready(), bias_ ? bias_->ready() : at::Tensor(),
+                           {eps_, rms_});
 }
 
 Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::ParameterList& parameters,
@@ -51,19 +53,23 @@ Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::Paramete
 
 at::Tensor Mlp::forward(const at::Tensor& x, parallel::Stream stream) const {
   const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, stream);  // [B, T, C]
-  at::Tensor hidden = up_.forward(entered);                               // [B, T, mlp_width / P]
-  switch (kind_) {
-    case ModelConfig::RELU:
-      hidden = at::relu(hidden);
-      break;
-    case ModelConfig::GELU:
-      hidden = at::gelu(hidden);
-      break;
-    case ModelConfig::SWIGLU:
-      hidden = at::mul(at::silu(gate_->forward(entered)), hidden);
-      break;
-  }
-  return down_.forward(hidden, stream);
+  kernels::ActivationInput in;
+  in.kind = kind_ == ModelConfig::RELU   ? kernels::Activation::kRelu
+            : kind_ == ModelConfig::GELU ? kernels::Activation::kGelu
+                                         : kernels::Activation::kSwiglu;
+  // Where the activation adds the biases on its way the products need not.
+  const bool fused = kernels::fuses_activation(entered);
+  const auto raised = [&](const parallel::ColumnLinear& layer, at::Tensor& bias) {
+    if (!fused) return layer.forward(entered);
+    if (layer.bias() != nullptr) bias = layer.bias()->ready();
+    return parallel::linear(entered, layer.weight(), nullptr);
+  };
+  in.h = raised(up_, in.bias);  // [B, T, mlp_width / P]
+  if (gate_) in.gate = raised(*gate_, in.gate_bias);
+  const bool alone = tp_->size() == 1;
+  const at::Tensor product =
+      kernels::activated_product(in, down_.weight(), alone ? down_.bias() : nullptr);
+  return alone ? product : down_.left(product, stream);
 }
 
 }  // namespace dagpam::trainer

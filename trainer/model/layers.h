@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "configs/run.pb.h"
 #include "parallel/communicator.h"
@@ -32,6 +33,8 @@ class Norm {
   Norm(const configs::ModelConfig& model, const std::string& prefix,
        parallel::ParameterList& parameters, const TensorParallel& tp);
   at::Tensor forward(const at::Tensor& x) const;
+  // {x + y, its norm}
+  std::pair<at::Tensor, at::Tensor> forward_sum(const at::Tensor& x, const at::Tensor& y) const;
 
  private:
   int64_t width_;

@@ -189,9 +189,10 @@ at::Tensor TransformerLm::losses(const ForwardInput& input, const at::Tensor& ta
   options.vocab = model_.vocab();
   options.first = token_embedding_->first();
   options.smoothing = smoothing;
-  return parallel::vocabulary_cross_entropy(scores.flatten(0, 1).to(at::kFloat),
-                                            targets.narrow(1, first, scored).reshape({-1}), options,
-                                            tp_.group)
+  // Nobody else reads these logits: backward makes their gradient where they lie.
+  return parallel::fused_vocabulary_cross_entropy(scores.flatten(0, 1),
+                                                  targets.narrow(1, first, scored).reshape({-1}),
+                                                  options, tp_.group)
       .view({batch, scored});
 }
 
