@@ -83,6 +83,10 @@ MeetingPtr ThreadGroup::post(const CommCall& call, Post post,
     job_->fail(text);
     throw CommError(text);
   }
+  for (Post& one : meeting->posts) {  // a rank that is late does not keep the others' tensors
+    one.in.reset();
+    one.out.reset();
+  }
   const std::lock_guard lock(job_->mutex);
   meeting->done = true;
   job_->changed.notify_all();

@@ -61,7 +61,6 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
   const bool rotary = m.positions() == ModelConfig::ROTARY;
   const double number = number_bytes(config);
-  const bool widened = number < kFloat;
 
   // Both norms, of each its input, mean and 1 / deviation; what they give, gathered, is the input
   // of the cut layers.
@@ -140,14 +139,17 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const LayerBytes layer = layer_bytes(run, tp, sequence, plan.on_gpu);
   const double blocks = static_cast<double>(m.layers()) * layer.kept;
   // Either at the turn: the final norm, the logits, whose gradient takes their place, and the
-  // gradient of the final norm; or in a block's backward, the gradients of its MLP under way and
-  // its activation.
+  // gradient of the final norm; or in a block's backward, the gradients of its MLP under way (with
+  // sequence parallelism the incoming one gathered too), its activation, and the output of a block
+  // that was computed again.
   const double stream = sequence ? width / tp : width;
   const double hidden = static_cast<double>(m.mlp_width()) / tp;
   const double under_way = (m.mlp() == ModelConfig::SWIGLU ? 3 : 2) * hidden;
   double turn = number * (vocab + width);
   if (m.norm_position() == ModelConfig::PRE) turn += number * (width + stream);
-  const double block = layer.computed + number * (stream + under_way);
+  const bool again = run.train().recompute() == configs::TrainConfig::FULL;
+  const double block = layer.computed + number * (stream + (sequence ? width : 0) + under_way +
+                                                  (again ? stream : 0));
   const double token = blocks + std::max(turn, block);
   const double tokens = static_cast<double>(run.train().micro_batch() * m.context());
 

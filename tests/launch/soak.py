@@ -38,6 +38,7 @@ SETTINGS = ("--set", "schedule.kind=CONSTANT", "--set", "optimizer.lr=3e-4", "--
             "--set", "train.eval_every=5000", "--set", "train.eval_batches=4", "--set", "log.every=10",
             "--set", "watchdog.step_s=20", "--set", "watchdog.checkpoint_s=20", "--set", "watchdog.init_s=120",
             "--set", "parallel.timeout_s=7200",
+            "--set", "parallel.shared_memory=false",  # the infinities come in through MPI
             "--resume", "auto")
 STALLED = 6  # exit code: the watchdog found that nothing had gone on, here as a rank was kept from its memory or disk
 END_S = 60  # in which a job that was struck must be gone

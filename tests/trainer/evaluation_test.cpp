@@ -213,7 +213,9 @@ TEST(SampleTokenTest, DrawsAsASortByScoreAndIdDoes) {
       const auto place = std::find(order.begin(), order.end(), id) - order.begin();
       EXPECT_LT(place, k) << id;
     }
-    if (k < 40) EXPECT_EQ(static_cast<int64_t>(seen.size()), k);
+    if (k < 40) {
+      EXPECT_EQ(static_cast<int64_t>(seen.size()), k);
+    }
   }
   options = {};
   options.temperature = 0;
