@@ -3,30 +3,12 @@
 // copy made for a newer processor must never be linked into common code.
 #include "attention/cpu_rows.h"
 
+#include "parallel/vector_math.h"
+
 namespace dagpam::attention::cpu::DAGPAM_ROWS {
 namespace {
 
-// exp(x) = 2^n exp(r), |r| <= ln(2) / 2; the polynomial is a minimax fit of relative error 3e-9.
-inline float exponential(float x) {
-  constexpr float kLowest = -87.33654f;  // below, 2^n would be subnormal
-  constexpr float kHighest = 88.37626f;  // above, 2^n would overflow
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer
-  float c = x < kLowest ? kLowest : x;   // in this order NaN stays
-  c = c > kHighest ? kHighest : c;
-  const float shifted = c * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  float r = c - n * 0.693145752f;  // ln(2) in two parts: n times the first is exact
-  r = r - n * 1.42860677e-6f;
-  float p = 0.00138143206f;
-  p = p * r + 0.00836885162f;
-  p = p * r + 0.0416684002f;
-  p = p * r + 0.166665196f;
-  p = p * r + 0.49999994f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const uint32_t power = (__builtin_bit_cast(uint32_t, shifted) << 23) + 0x3f800000u;
-  return x < kLowest ? 0.0f : p * __builtin_bit_cast(float, power);
-}
+using parallel::rows::exponential;
 
 inline double exponential(double x) { return __builtin_exp(x); }
 inline float logarithm(float x) { return __builtin_logf(x); }

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
@@ -16,6 +17,7 @@
 
 #include "attention/composed.h"
 #include "attention/cpu_rows.h"
+#include "attention/fused.h"
 
 namespace dagpam::launch {
 
@@ -74,9 +76,15 @@ at::Tensor grouped_call(const Inputs& in, bool causal) {
       maps, causal ? attention::composed::Sight::kCausal : attention::composed::Sight::kAll);
 }
 
+// Which road through the program's own layer.
+struct Road {
+  std::string name, kernel;
+  bool reference = false;
+  attention::GpuPath gpu = attention::GpuPath::kAuto;
+};
+
 // The program's own layer. It reads the map and the lambdas of whatever inputs it is given.
-AttentionContender own(const AttentionShape& shape, bool reference, const std::string& name,
-                       const std::string& kernel) {
+AttentionContender own(const AttentionShape& shape, const Road& road) {
   struct Layer {
     parallel::ParameterList parameters;
     attention::Lambdas lambdas;
@@ -87,12 +95,13 @@ AttentionContender own(const AttentionShape& shape, bool reference, const std::s
   options.kind = shape.kind;
   options.heads = options.kv_heads = shape.heads;
   options.head_width = shape.width;
-  options.reference = reference;
+  options.reference = road.reference;
+  options.gpu = road.gpu;
   layer->attention = attention::make_attention(options, "", layer->parameters,
                                                [held = layer.get()] { return held->lambdas; });
   AttentionContender contender;
-  contender.name = name;
-  contender.kernel = kernel;
+  contender.name = road.name;
+  contender.kernel = road.kernel;
   contender.forward = [layer, shape](const Inputs& in) {
     layer->lambdas = {in.plus, in.minus};
     if (shape.kind != Kind::kSoftmax) layer->parameters.find("w_neg")->value = in.w_neg;
@@ -103,10 +112,18 @@ AttentionContender own(const AttentionShape& shape, bool reference, const std::s
   return contender;
 }
 
-std::string own_kernel(const AttentionShape& shape) {
-  if (!shape.device.is_cpu()) return "composed, the library's choice";
-  return std::string("cpu ") + attention::cpu::row_kernels<float>().name + ", threads " +
-         std::to_string(at::get_num_threads());
+// On a GPU the fused kernels where they serve the shape, whatever the program itself would take.
+Road own_road(const AttentionShape& shape, const std::string& name) {
+  if (shape.device.is_cpu()) {
+    return {name, std::string("cpu ") + attention::cpu::row_kernels<float>().name + ", threads " +
+                      std::to_string(at::get_num_threads())};
+  }
+  const at::Tensor q = at::empty({1, 1, shape.heads, shape.width},
+                                 at::TensorOptions(shape.device).dtype(shape.type));
+  if (shape.kind != Kind::kDagpam || !attention::fused::refusal(q, q).empty()) {
+    return {name, "composed, the library's choice", false, attention::GpuPath::kComposed};
+  }
+  return {name, "hopper fused", false, attention::GpuPath::kFused};
 }
 
 // A peer made of LibTorch's attention: on a GPU one for each of its kernels.
@@ -153,7 +170,7 @@ std::vector<at::Tensor> AttentionInputs::leaves(Kind kind) const {
 std::vector<AttentionContender> attention_contenders(const AttentionShape& shape) {
   const bool causal = shape.causal;
   const auto plain = [causal](const Inputs& in) { return library_attention(in.q, in, causal); };
-  std::vector<AttentionContender> all{own(shape, false, "dagpam", own_kernel(shape))};
+  std::vector<AttentionContender> all{own(shape, own_road(shape, "dagpam"))};
   switch (shape.kind) {
     case Kind::kDagpam:
       add_library(all, shape, "two SDPA calls", true,
@@ -171,8 +188,8 @@ std::vector<AttentionContender> attention_contenders(const AttentionShape& shape
       add_library(all, shape, "plain SDPA", true, plain);
       break;
   }
-  if (shape.tokens <= kPlainTokens) all.push_back(own(shape, true, "plain path", "reference"));
-  all.push_back(own(shape, false, "itself", own_kernel(shape)));
+  if (shape.tokens <= kPlainTokens) all.push_back(own(shape, {"plain path", "reference", true}));
+  all.push_back(own(shape, own_road(shape, "itself")));
   return all;
 }
 
