@@ -18,8 +18,9 @@
 namespace dagpam::parallel {
 namespace {
 
-// Looks at a slot in which nothing moves.
-constexpr int kPatience = 1000;
+// Looks at a slot in which nothing moves: the first at once, the others a millisecond apart, since
+// its writer may wait for a core.
+constexpr int kQuickLooks = 1000, kLooks = kQuickLooks + 200;
 
 // Across processes and across runs of the system.
 uint64_t now_ns() {
@@ -128,12 +129,17 @@ FlightEntry FlightRecorder::entry(int rank) const {
   // A slot that is being written is read again. One whose version stands still and odd belongs to a
   // writer that died or was stopped in the middle: it is taken as it is.
   int idle = 0;
-  for (uint64_t last = 0; idle < kPatience; std::this_thread::yield()) {
+  for (uint64_t last = 0; idle < kLooks;) {
     const uint64_t before = slot.words[kVersion].load();
     for (size_t i = 0; i < kSlotWords; ++i) words[i] = slot.words[i].load();
     if (before % 2 == 0 && before == slot.words[kVersion].load()) break;
     idle = before == last ? idle + 1 : 0;
     last = before;
+    if (idle < kQuickLooks) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
   const auto text = [&](size_t first, size_t count) {
     std::string bytes(count * sizeof(uint64_t), '\0');
