@@ -21,6 +21,14 @@ std::unique_ptr<Attention> make_attention(const Options& options, const std::str
       return make_softmax_wide(options, prefix, parameters);
     case Kind::kDagpam:
       return make_dagpam(options, prefix, parameters, std::move(lambdas));
+    case Kind::kNon:
+      return make_non(options);
+    case Kind::kNap:
+      return make_nap(options, prefix, parameters);
+    case Kind::kCoda:
+      return make_coda(options);
+    case Kind::kCog:
+      return make_cog(options);
   }
   TORCH_CHECK(false, "unknown attention kind ", static_cast<int>(options.kind));
 }

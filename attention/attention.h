@@ -16,7 +16,7 @@
 
 namespace dagpam::attention {
 
-enum class Kind { kSoftmax, kSoftmaxWide, kDagpam };
+enum class Kind { kSoftmax, kSoftmaxWide, kDagpam, kNon, kNap, kCoda, kCog };
 
 // What serves daGPAM on a GPU: the faster by a measured table, LibTorch's attention (composed.h) or
 // the project's kernels (fused.h; where they cannot serve, LibTorch's does and a note says why).
@@ -82,7 +82,8 @@ class Attention {
 };
 
 // Declares the layer's parameters under `prefix` (e.g. "layers.3.attention.") in `parameters`:
-// `w_neg` [H, D, D], normal of deviation D^-0.5, for SOFTMAX_WIDE and DAGPAM. `lambdas` is called
+// `w_neg` [H, D, D], normal of deviation D^-0.5, for SOFTMAX_WIDE and DAGPAM; `gain` and `bias` [H]
+// for NAP. `lambdas` is called
 // at each forward of a DAGPAM layer (see attention/lambdas.h for who owns trained ones).
 std::unique_ptr<Attention> make_attention(const Options& options, const std::string& prefix,
                                           parallel::ParameterList& parameters,

@@ -18,20 +18,9 @@
 namespace dagpam::attention::reference {
 namespace {
 
-// [B, rows, heads, D] -> [B, H, rows, D], each key-value head repeated for its query heads.
-at::Tensor per_query_head(const at::Tensor& x, int64_t heads) {
-  return x.repeat_interleave(heads / x.size(2), 2).transpose(1, 2);
-}
-
-// softmax over the visible keys. A row without any is filled with equal scores first, for a finite
-// gradient, and then gives 0.
 at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Tensor& visible) {
   const double scale = 1 / std::sqrt(static_cast<double>(q.size(-1)));
-  const at::Tensor hidden = visible.logical_not();
-  const at::Tensor scores = (at::matmul(q, k.transpose(-2, -1)) * scale)
-                                .masked_fill(hidden, -std::numeric_limits<double>::infinity())
-                                .masked_fill(hidden.all(-1, /*keepdim=*/true), 0);
-  return at::softmax(scores, -1).masked_fill(hidden, 0);  // [B, H, N, M]
+  return visible_softmax(at::matmul(q, k.transpose(-2, -1)) * scale, visible);
 }
 
 template <typename T>
@@ -75,6 +64,18 @@ at::Tensor visible_keys(const at::Tensor& bounds, int64_t keys, at::Device devic
   const at::Tensor limits = bounds.to(device).unsqueeze(2).unsqueeze(4);  // [2, B or 1, 1, N, 1]
   const at::Tensor place = at::arange(keys, limits.options());            // [M]
   return limits.select(0, 0).le(place).logical_and(limits.select(0, 1).gt(place));
+}
+
+at::Tensor per_query_head(const at::Tensor& x, int64_t heads) {
+  return x.repeat_interleave(heads / x.size(2), 2).transpose(1, 2);
+}
+
+// A row without a visible key is filled with equal scores first, for a finite gradient.
+at::Tensor visible_softmax(const at::Tensor& scores, const at::Tensor& visible) {
+  const at::Tensor hidden = visible.logical_not();
+  const at::Tensor shown = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity())
+                               .masked_fill(hidden.all(-1, /*keepdim=*/true), 0);
+  return at::softmax(shown, -1).masked_fill(hidden, 0);
 }
 
 at::Tensor map_queries(const at::Tensor& q, const at::Tensor& w) {

@@ -20,6 +20,13 @@ at::Tensor rotate(const at::Tensor& x, const Rotary& rotary);
 // Whether a query sees a key, of key_bounds(): [B or 1, 1, N, M] booleans on `device`.
 at::Tensor visible_keys(const at::Tensor& bounds, int64_t keys, at::Device device);
 
+// x [B, M, Hkv, D] -> [B, H, M, D], each head repeated for the query heads that read it.
+at::Tensor per_query_head(const at::Tensor& x, int64_t heads);
+
+// softmax of scores [B, H, N, M] over the visible keys, 0 for the others; all 0 where a row has
+// none.
+at::Tensor visible_softmax(const at::Tensor& scores, const at::Tensor& visible);
+
 struct Answer {
   at::Tensor y;  // [B, N, H, D]
   at::Tensor

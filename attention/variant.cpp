@@ -108,9 +108,12 @@ Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& 
   if (dropout != nullptr) check_dropout(*dropout, q.size(0));
   TORCH_CHECK(dropout == nullptr || cache == nullptr,
               "dropout and a key-value cache exclude each other");
-  fast = !options.reference && q.device().is_cpu() &&
+  reference = options.reference;
+  const bool softmax = options.kind == Kind::kSoftmax || options.kind == Kind::kSoftmaxWide ||
+                       options.kind == Kind::kDagpam;
+  fast = softmax && !reference && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
-  composed = !options.reference && !q.device().is_cpu();
+  composed = softmax && !reference && !q.device().is_cpu();
   fused = takes_fused(options, *this);
 }
 
@@ -143,11 +146,15 @@ at::Tensor Call::given_bounds() const {
   return device_key_bounds(visibility, q.size(0), q.size(1), k.size(1), q.device());
 }
 
-at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
-                        const Lambdas& lambdas) const {
+at::Tensor Call::bounds(int64_t keys) const {
+  return q.is_cpu() ? key_bounds(visibility, q.size(0), q.size(1), keys)
+                    : device_key_bounds(visibility, q.size(0), q.size(1), keys, q.device());
+}
+
+// One map, its new keys at their positions and behind the cached ones.
+Maps Call::placed(const at::Tensor& q_rotated) const {
   Maps maps;
   maps.q = q_rotated;
-  maps.q_neg = q_neg_rotated;
   maps.k = rotated(k);
   maps.v = v;
   if (cache != nullptr) {
@@ -155,6 +162,20 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     maps.k = cache->k.narrow(1, 0, cache->length);
     maps.v = cache->v.narrow(1, 0, cache->length);
   }
+  return maps;
+}
+
+at::Tensor Call::attend_weighted(const std::vector<at::Tensor>& own,
+                                 const Weighting& weighting) const {
+  Maps maps = placed(rotated(q));
+  maps.bounds = bounds(maps.k.size(1));
+  return attention::attend_weighted(maps, dropout, own, weighting, reference);
+}
+
+at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
+                        const Lambdas& lambdas) const {
+  Maps maps = placed(q_rotated);
+  maps.q_neg = q_neg_rotated;
   if (q_neg_rotated.defined()) {
     check_lambdas(lambdas, q.size(2));
     if (fused) {
@@ -177,8 +198,7 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     }
     return composed::attend(maps, sight);
   }
-  maps.bounds = q.is_cpu() ? key_bounds(visibility, batch, queries, keys)
-                           : device_key_bounds(visibility, batch, queries, keys, q.device());
+  maps.bounds = bounds(keys);
   return fast ? fast::attend(maps, dropout) : reference::attend(maps, dropout).y.contiguous();
 }
 

@@ -8,6 +8,7 @@
 
 #include "attention/attention.h"
 #include "attention/maps.h"
+#include "attention/weighting.h"
 
 namespace dagpam::attention {
 
@@ -29,16 +30,22 @@ struct Call {
   at::Tensor attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
                     const Lambdas& lambdas) const;
 
+  // The answer of weights that are no softmax; `own` are the variant's parameters.
+  at::Tensor attend_weighted(const std::vector<at::Tensor>& own, const Weighting& weighting) const;
+
   const at::Tensor &q, &k, &v;
   const Visibility& visibility;
   const Rotary* rotary;
   const WeightDropout* dropout;
   KeyValueCache* cache;
-  bool fast;      // the CPU kernels serve this call
-  bool composed;  // LibTorch's attention does, where there is no dropout on weights
-  bool fused;     // the project's GPU kernels do
+  bool reference;  // the plain path was asked for
+  bool fast;       // the CPU kernels serve this call
+  bool composed;   // LibTorch's attention does, where there is no dropout on weights
+  bool fused;      // the project's GPU kernels do
 
  private:
+  Maps placed(const at::Tensor& q_rotated) const;
+  at::Tensor bounds(int64_t keys) const;
   at::Tensor given_bounds() const;
 };
 
@@ -50,6 +57,11 @@ void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v);
 std::unique_ptr<Attention> make_softmax(const Options& options);
 std::unique_ptr<Attention> make_softmax_wide(const Options& options, const std::string& prefix,
                                              parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_non(const Options& options);
+std::unique_ptr<Attention> make_coda(const Options& options);
+std::unique_ptr<Attention> make_cog(const Options& options);
+std::unique_ptr<Attention> make_nap(const Options& options, const std::string& prefix,
+                                    parallel::ParameterList& parameters);
 std::unique_ptr<Attention> make_dagpam(const Options& options, const std::string& prefix,
                                        parallel::ParameterList& parameters,
                                        std::function<Lambdas()> lambdas);

@@ -175,9 +175,9 @@ void add_attention(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
   command->add_option("--device", options.device, "cpu or cuda")
       ->capture_default_str()
       ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--kind", options.kind, "DAGPAM, SOFTMAX or SOFTMAX_WIDE")
+  command->add_option("--kind", options.kind, "As attention.kind")
       ->capture_default_str()
-      ->check(CLI::IsMember({"DAGPAM", "SOFTMAX", "SOFTMAX_WIDE"}));
+      ->check(CLI::IsMember(attention_kind_names()));
   command
       ->add_option("--type", options.type,
                    "float32 or float64, on cuda also bfloat16 or float16; default: float32, on "

@@ -42,7 +42,24 @@ double kept_on_gpu(const RunConfig& config, double width, double keys) {
   double numbers = rotary ? keys : 0;
   if (kind == AttentionConfig::DAGPAM) return numbers + 5 * width;
   if (kind == AttentionConfig::SOFTMAX_WIDE) numbers += 2 * width;
-  return numbers + (rotary && kind == AttentionConfig::SOFTMAX ? width : 0);
+  return numbers + (rotary && kind != AttentionConfig::SOFTMAX_WIDE ? width : 0);
+}
+
+// Matrices of queries times keys, in float32, that a layer's backward has at once at most, where no
+// kernel spares them (attention/weighting.h): counted in the running program.
+double matrices_at_once(const RunConfig& config) {
+  const int64_t softmax_layers = 2;  // of COG
+  switch (config.attention().kind()) {
+    case AttentionConfig::NON:
+      return config.model().attention_dropout() > 0 ? 3 : 2;
+    case AttentionConfig::NAP:
+    case AttentionConfig::CODA:
+      return 7;
+    case AttentionConfig::COG:
+      return config.model().layers() > softmax_layers ? 6 : 0;
+    default:
+      return 0;
+  }
 }
 
 // Bytes that backward needs of one token of one layer, on a rank.
@@ -58,7 +75,7 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   const double stream = sequence ? width / tp : width;  // of the residual stream
   const double hidden = static_cast<double>(m.mlp_width()) / tp;
   const bool two = config.attention().kind() == AttentionConfig::DAGPAM;
-  const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
+  const bool mapped = has_query_map(config.attention().kind());
   const bool rotary = m.positions() == ModelConfig::ROTARY;
   const double number = number_bytes(config);
 
@@ -72,7 +89,7 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   // rotated queries and keys.
   const double operands = (width + 2 * keys) / tp;
   const double within = on_gpu ? number : kFloat;
-  double inner = kFloat * (two ? 2 : 1) * heads / tp;
+  double inner = kFloat * (two ? 2 : matrices_at_once(config) > 0 ? 0 : 1) * heads / tp;
   if (on_gpu) {
     inner += number * kept_on_gpu(config, width, keys) / tp;
   } else {
@@ -93,7 +110,7 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
 // What attention keeps of weights that it widens, of all layers.
 double widened_bytes(const RunConfig& config, int tp) {
   const ModelConfig& m = config.model();
-  const bool mapped = config.attention().kind() != AttentionConfig::SOFTMAX;
+  const bool mapped = has_query_map(config.attention().kind());
   if (!in_bf16(config) || !mapped) return 0;
   const bool all = config.train().recompute() == configs::TrainConfig::NONE;
   const auto head = static_cast<double>(m.width() / m.heads());
@@ -114,7 +131,8 @@ int64_t rank_elements(const RunConfig& config, int tp) {
   int64_t layer = qkv_rows * (width + bias) + heads * head * width + width * bias;
   layer += ins * hidden * (width + bias) + hidden * width + width * bias;
   layer += 2 * norm;
-  if (config.attention().kind() != AttentionConfig::SOFTMAX) layer += heads * head * head;
+  if (has_query_map(config.attention().kind())) layer += heads * head * head;
+  if (config.attention().kind() == AttentionConfig::NAP) layer += 2 * heads;
 
   const int64_t table = (m.vocab() + tp - 1) / tp * width;
   int64_t all = m.layers() * layer + lambda_elements(config, heads);
@@ -150,7 +168,11 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const bool again = run.train().recompute() == configs::TrainConfig::FULL;
   const double block = layer.computed + number * (stream + (sequence ? width : 0) + under_way +
                                                   (again ? stream : 0));
-  const double token = blocks + std::max(turn, block);
+  // Or, where no kernel spares them, in matrices of queries times keys; COG's last layer has none.
+  const double pairs = static_cast<double>(m.heads() / tp) * static_cast<double>(m.context());
+  double attention = layer.computed + number * stream + matrices_at_once(run) * kFloat * pairs;
+  if (run.attention().kind() == AttentionConfig::COG) attention -= layer.kept;
+  const double token = blocks + std::max({turn, block, attention});
   const double tokens = static_cast<double>(run.train().micro_batch() * m.context());
 
   const bool zero = run.parallel().zero() == 1;

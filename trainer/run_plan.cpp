@@ -109,22 +109,33 @@ data::BatchOptions batch_options(const RunPlan& plan, int copy) {
   return options;
 }
 
+AttentionConfig::Kind layer_attention(const ModelConfig& model, const AttentionConfig& attention,
+                                      int64_t index) {
+  const bool end = index == 0 || index == model.layers() - 1;
+  return attention.kind() == AttentionConfig::COG && end ? AttentionConfig::SOFTMAX
+                                                         : attention.kind();
+}
+
+bool has_query_map(AttentionConfig::Kind kind) {
+  return kind == AttentionConfig::SOFTMAX_WIDE || kind == AttentionConfig::DAGPAM;
+}
+
 ParameterCounts count_parameters(const RunConfig& config) {
   const ModelConfig& m = config.model();
   const int64_t head = m.width() / m.heads(), bias = m.bias() ? 1 : 0;
   const int64_t qkv_rows = (m.heads() + 2 * m.kv_heads()) * head;
   const int64_t mlp_ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
-  const bool maps = config.attention().kind() != AttentionConfig::SOFTMAX;
+  const AttentionConfig::Kind kind = config.attention().kind();
 
   const int64_t projections =
       m.width() * (qkv_rows + m.width()) + (mlp_ins + 1) * m.width() * m.mlp_width();
   const int64_t biases = bias * (qkv_rows + 2 * m.width() + mlp_ins * m.mlp_width());
   const int64_t norm = m.width() * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
-  const int64_t map = maps ? m.heads() * head * head : 0;
+  const int64_t map = has_query_map(kind) ? m.heads() * head * head : 0;
+  const int64_t gains = kind == AttentionConfig::NAP ? 2 * m.heads() : 0;
   int64_t lambdas = 0;
   const auto& lambda = config.attention().lambda();
-  if (config.attention().kind() == AttentionConfig::DAGPAM &&
-      lambda.mode() == configs::LambdaConfig::TRAINED) {
+  if (kind == AttentionConfig::DAGPAM && lambda.mode() == configs::LambdaConfig::TRAINED) {
     lambdas = lambda.scope() == configs::LambdaConfig::MODEL   ? 2
               : lambda.scope() == configs::LambdaConfig::LAYER ? 2 * m.layers()
                                                                : 2 * m.layers() * m.heads();
@@ -135,7 +146,7 @@ ParameterCounts count_parameters(const RunConfig& config) {
 
   ParameterCounts counts;
   counts.in_matmuls = m.layers() * projections + table;
-  counts.all = m.layers() * (projections + biases + 2 * norm + map) + lambdas + final_norm +
+  counts.all = m.layers() * (projections + biases + 2 * norm + map + gains) + lambdas + final_norm +
                positions + table * (m.tied_embeddings() ? 1 : 2);
   return counts;
 }
@@ -147,7 +158,7 @@ double flops_per_token(const RunConfig& config) {
   const double attention = kind == AttentionConfig::DAGPAM ? 10 : 6;
   double flops = 6 * static_cast<double>(count_parameters(config).in_matmuls);
   flops += attention * layer_width * static_cast<double>(m.context());
-  if (kind != AttentionConfig::SOFTMAX) {
+  if (has_query_map(kind)) {
     flops += 6 * layer_width * static_cast<double>(m.width() / m.heads());
   }
   return flops;

@@ -28,6 +28,15 @@ RunPlan plan_run(const configs::RunConfig& config, int ranks);
 // How copy `copy` of the plan's model copies takes its part of the data.
 data::BatchOptions batch_options(const RunPlan& plan, int copy);
 
+// The attention of layer `index`: the config's, but COG leaves the first and the last layer
+// SOFTMAX.
+configs::AttentionConfig::Kind layer_attention(const configs::ModelConfig& model,
+                                               const configs::AttentionConfig& attention,
+                                               int64_t index);
+
+// Whether a layer has `w_neg`.
+bool has_query_map(configs::AttentionConfig::Kind kind);
+
 // Elements of all parameters, and of those that take part in matrix products (the output projection
 // too).
 struct ParameterCounts {
@@ -37,7 +46,8 @@ ParameterCounts count_parameters(const configs::RunConfig& config);
 
 // Floating point operations a token, forward and backward, causal, minimal algebra:
 // 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM, + 6 L C D for the
-// [H, D, D] maps (docs/performance.md derives it).
+// [H, D, D] maps (docs/performance.md derives it). Of NON, NAP, CODA and COG their matrix products,
+// which are those of one softmax.
 double flops_per_token(const configs::RunConfig& config);
 
 // The lines that `train --dry-run` prints, and the head of a run's log.

@@ -76,6 +76,9 @@ at::Tensor grouped_call(const Inputs& in, bool causal) {
       maps, causal ? attention::composed::Sight::kCausal : attention::composed::Sight::kAll);
 }
 
+bool has_query_map(Kind kind) { return kind == Kind::kDagpam || kind == Kind::kSoftmaxWide; }
+bool has_kernels(Kind kind) { return has_query_map(kind) || kind == Kind::kSoftmax; }
+
 // Which road through the program's own layer.
 struct Road {
   std::string name, kernel;
@@ -104,7 +107,11 @@ AttentionContender own(const AttentionShape& shape, const Road& road) {
   contender.kernel = road.kernel;
   contender.forward = [layer, shape](const Inputs& in) {
     layer->lambdas = {in.plus, in.minus};
-    if (shape.kind != Kind::kSoftmax) layer->parameters.find("w_neg")->value = in.w_neg;
+    const std::pair<const char*, at::Tensor> own[] = {
+        {"w_neg", in.w_neg}, {"gain", in.plus}, {"bias", in.minus}};
+    for (const auto& [name, value] : own) {
+      if (layer->parameters.find(name)) layer->parameters.find(name)->value = value;
+    }
     attention::Visibility visibility;
     visibility.causal = shape.causal;
     return layer->attention->forward(in.q, in.k, in.v, visibility);
@@ -114,6 +121,7 @@ AttentionContender own(const AttentionShape& shape, const Road& road) {
 
 // On a GPU the fused kernels where they serve the shape, whatever the program itself would take.
 Road own_road(const AttentionShape& shape, const std::string& name) {
+  if (!has_kernels(shape.kind)) return {name, "LibTorch's operators"};
   if (shape.device.is_cpu()) {
     return {name, std::string("cpu ") + attention::cpu::row_kernels<float>().name + ", threads " +
                       std::to_string(at::get_num_threads())};
@@ -162,8 +170,8 @@ AttentionInputs::AttentionInputs(const AttentionShape& shape, uint64_t seed) {
 
 std::vector<at::Tensor> AttentionInputs::leaves(Kind kind) const {
   std::vector<at::Tensor> out{q, k, v};
-  if (kind != Kind::kSoftmax) out.push_back(w_neg);
-  if (kind == Kind::kDagpam) out.insert(out.end(), {plus, minus});
+  if (has_query_map(kind)) out.push_back(w_neg);
+  if (kind == Kind::kDagpam || kind == Kind::kNap) out.insert(out.end(), {plus, minus});
   return out;
 }
 
@@ -187,6 +195,12 @@ std::vector<AttentionContender> attention_contenders(const AttentionShape& shape
     case Kind::kSoftmax:
       add_library(all, shape, "plain SDPA", true, plain);
       break;
+    case Kind::kNon:
+    case Kind::kNap:
+    case Kind::kCoda:
+    case Kind::kCog:
+      add_library(all, shape, "plain SDPA", false, plain);
+      break;
   }
   if (shape.tokens <= kPlainTokens) all.push_back(own(shape, {"plain path", "reference", true}));
   all.push_back(own(shape, own_road(shape, "itself")));
@@ -208,7 +222,7 @@ double attention_flops(const AttentionShape& shape) {
   const double heads = static_cast<double>(shape.batch) * static_cast<double>(shape.heads);
   const double pairs = heads * (shape.causal ? t * (t + 1) / 2 : t * t);
   const double products = shape.kind == Kind::kDagpam ? 12 : 7;
-  const double map = shape.kind == Kind::kSoftmax ? 0 : 6 * d * d * heads * t;
+  const double map = has_query_map(shape.kind) ? 6 * d * d * heads * t : 0;
   return 2 * products * d * pairs + map;
 }
 

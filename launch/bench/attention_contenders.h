@@ -32,7 +32,7 @@ struct AttentionInputs {
 
   at::Tensor q, k, v;      // [B, T, H, D], standard normal
   at::Tensor w_neg;        // [H, D, D], normal of deviation D^-0.5
-  at::Tensor plus, minus;  // [H], between 0.5 and 1.5
+  at::Tensor plus, minus;  // [H], between 0.5 and 1.5: lambdas, or NAP's gain and bias
   at::Tensor dy;           // [B, T, H, D], standard normal
 };
 
@@ -42,7 +42,7 @@ enum class Library { kAny, kFlash, kCudnn, kEfficient };
 struct AttentionContender {
   std::string name, kernel;
   // The same function of the inputs as ours, so outputs and gradients must agree. Where it is not
-  // (plain softmax beside daGPAM) it gets gradients of q, k and v alone.
+  // (plain softmax beside another kind) it gets gradients of q, k and v alone.
   bool same = true;
   Library library = Library::kAny;
   std::function<at::Tensor(const AttentionInputs&)> forward;  // -> [B, T, H, D]
@@ -61,7 +61,8 @@ AttentionOutcome run_contender(const AttentionContender& contender, const Attent
                                const AttentionInputs& inputs);
 
 // Floating-point operations of forward and backward by the least algebra, the visible pairs alone
-// (docs/performance.md): of two maps 24 D a pair, of one 14 D, and 6 D^2 a row of the [D, D] map.
+// (docs/performance.md): of two maps 24 D a pair, of one 14 D, and 6 D^2 a row of the [D, D] map;
+// what NON, NAP, CODA and COG make of their scores is not counted.
 double attention_flops(const AttentionShape& shape);
 // Bytes that forward and backward must move at least, in tensors of B T H D: of two maps 14, of one
 // 12.

@@ -37,6 +37,12 @@ at::ScalarType type_of(const AttentionBenchOptions& options) {
   return found->second;
 }
 
+const std::map<std::string, attention::Kind> kKinds{
+    {"SOFTMAX", attention::Kind::kSoftmax}, {"SOFTMAX_WIDE", attention::Kind::kSoftmaxWide},
+    {"DAGPAM", attention::Kind::kDagpam},   {"NON", attention::Kind::kNon},
+    {"NAP", attention::Kind::kNap},         {"CODA", attention::Kind::kCoda},
+    {"COG", attention::Kind::kCog}};
+
 at::Device device_of(const AttentionBenchOptions& options) {
   if (options.device == "cpu") return at::kCPU;
   const parallel::Devices& devices = parallel::visible_devices();
@@ -53,9 +59,7 @@ std::vector<AttentionShape> shapes_of(const AttentionBenchOptions& options) {
   AttentionShape shape;
   shape.device = device_of(options);
   shape.type = type_of(options);
-  shape.kind = options.kind == "DAGPAM"    ? attention::Kind::kDagpam
-               : options.kind == "SOFTMAX" ? attention::Kind::kSoftmax
-                                           : attention::Kind::kSoftmaxWide;
+  shape.kind = kKinds.at(options.kind);
   shape.causal = !options.full;
   using List = std::vector<int64_t>;
   const bool cpu = shape.device.is_cpu();
@@ -211,6 +215,12 @@ BenchRow mean_row(const std::vector<BenchRow>& rows) {
 }
 
 }  // namespace
+
+std::vector<std::string> attention_kind_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, kind] : kKinds) names.push_back(name);
+  return names;
+}
 
 bool bench_attention(const AttentionBenchOptions& options) {
   bool good = true;

@@ -10,7 +10,7 @@ namespace dagpam::launch {
 
 struct AttentionBenchOptions {
   std::string device = "cpu";   // cpu, cuda
-  std::string kind = "DAGPAM";  // DAGPAM, SOFTMAX, SOFTMAX_WIDE
+  std::string kind = "DAGPAM";  // one of attention_kind_names()
   std::string type;  // float32, float64, bfloat16, float16; "": float32, bfloat16 on cuda
   std::vector<int64_t> lengths;  // tokens; empty: 128..1024, 512..8192 on cuda
   std::vector<int64_t> widths;   // of a head; empty: 32 and 64, 64 and 128 on cuda
@@ -20,6 +20,8 @@ struct AttentionBenchOptions {
   int64_t rounds = 7;
   bool json = false;
 };
+
+std::vector<std::string> attention_kind_names();
 
 // Prints a row for each shape and peer, and for each peer the geometric means over the shapes. In a
 // round each contender has a turn of some calls; problems change from call to call. A time is the

@@ -21,8 +21,11 @@ namespace {
 using Json = nlohmann::json;
 
 const std::map<std::string, Kind> kKinds = {
-    {"softmax", Kind::kSoftmax}, {"softmax_wide", Kind::kSoftmaxWide}, {"dagpam", Kind::kDagpam}};
-const std::set<std::string> kOtherVariants = {"cog", "coda", "nap", "non", "diff", "diff2"};
+    {"softmax", Kind::kSoftmax}, {"softmax_wide", Kind::kSoftmaxWide},
+    {"dagpam", Kind::kDagpam},   {"non", Kind::kNon},
+    {"nap", Kind::kNap},         {"coda", Kind::kCoda},
+    {"cog", Kind::kCog}};
+const std::set<std::string> kOtherVariants = {"diff", "diff2"};
 
 Json read_cases() {
   const char* const named = std::getenv("DAGPAM_GOLDEN_CASES");
@@ -103,6 +106,8 @@ Case case_of(const Json& json) {
   c.w_neg = parameter("w_neg");
   c.plus = parameter("lambda_plus");
   c.minus = parameter("lambda_minus");
+  c.gain = parameter("gain");
+  c.bias = parameter("bias");
   c.visibility = intervals(json.at("mask"));
   return c;
 }

@@ -34,6 +34,8 @@ Case random_case(Kind kind, const Shape& shape, uint64_t seed) {
   const at::Tensor head = at::arange(shape.heads, at::kDouble) / static_cast<double>(shape.heads);
   c.plus = 0.3 + 0.9 * head;
   c.minus = 1.2 - 0.7 * head;
+  c.gain = 0.5 + head;
+  c.bias = head - 0.4;
   return c;
 }
 
@@ -67,26 +69,42 @@ Rotary rotary_table(int64_t queries, int64_t width) {
 
 Case as_type(const Case& problem, at::ScalarType type) {
   Case out = problem;
-  for (at::Tensor* x : {&out.q, &out.k, &out.v, &out.dy, &out.w_neg, &out.plus, &out.minus}) {
+  for (at::Tensor* x :
+       {&out.q, &out.k, &out.v, &out.dy, &out.w_neg, &out.plus, &out.minus, &out.gain, &out.bias}) {
     *x = x->to(type);
   }
   return out;
+}
+
+void give_parameters(const Case& problem, parallel::ParameterList& parameters) {
+  const std::pair<const char*, at::Tensor> all[] = {
+      {"w_neg", problem.w_neg}, {"gain", problem.gain}, {"bias", problem.bias}};
+  for (const auto& [name, value] : all) {
+    if (parameters.find(name)) parameters.find(name)->value = value;
+  }
 }
 
 Outcome solve(const Case& problem, Path path) {
   const auto leaf = [](const at::Tensor& x) { return x.detach().requires_grad_(); };
   const at::Tensor q = leaf(problem.q), k = leaf(problem.k), v = leaf(problem.v);
   const at::Tensor w = leaf(problem.w_neg), plus = leaf(problem.plus), minus = leaf(problem.minus);
+  const at::Tensor gain = leaf(problem.gain), bias = leaf(problem.bias);
   Options options = problem.options;
   options.reference = path == Path::kReference;
   parallel::ParameterList parameters;
   const auto attention = make_attention(options, "", parameters, [&] {
     return Lambdas{plus, minus};
   });
+  Case own = problem;
+  own.w_neg = w, own.gain = gain, own.bias = bias;
+  give_parameters(own, parameters);
   std::vector<std::string> names{"q", "k", "v"};
   std::vector<at::Tensor> inputs{q, k, v};
-  if (options.kind != Kind::kSoftmax) {
-    parameters.find("w_neg")->value = w;
+  if (options.kind == Kind::kNap) {
+    names.insert(names.end(), {"gain", "bias"});
+    inputs.insert(inputs.end(), {gain, bias});
+  }
+  if (options.kind == Kind::kSoftmaxWide || options.kind == Kind::kDagpam) {
     names.emplace_back("w_neg");
     inputs.push_back(w);
   }

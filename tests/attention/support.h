@@ -14,6 +14,9 @@
 
 namespace dagpam::attention::testing {
 
+inline constexpr Kind kAllKinds[] = {Kind::kSoftmax, Kind::kSoftmaxWide, Kind::kDagpam, Kind::kNon,
+                                     Kind::kNap,     Kind::kCoda,        Kind::kCog};
+
 struct Shape {
   int64_t batch = 2, queries = 5, keys = 5, heads = 2, kv_heads = 2, width = 8;
 };
@@ -22,6 +25,7 @@ struct Case {
   Options options;
   at::Tensor q, k, v, dy;         // [B, N, H, D], [B, M, Hkv, D] twice, [B, N, H, D]
   at::Tensor w_neg, plus, minus;  // [H, D, D], [H] or [1]; used by the kinds that have them
+  at::Tensor gain, bias;          // [H], NAP's
   Visibility visibility;
   std::optional<Rotary> rotary;
   std::optional<WeightDropout> dropout;
@@ -40,11 +44,14 @@ Visibility random_intervals(int64_t batch, int64_t queries, int64_t keys, bool c
 // Rotary tables of positions 0, 1, ... [N, D / 2] in float64.
 Rotary rotary_table(int64_t queries, int64_t width);
 
+// Puts the case's numbers into a layer's parameters, without lambdas.
+void give_parameters(const Case& problem, parallel::ParameterList& parameters);
+
 // The same problem in another type.
 Case as_type(const Case& problem, at::ScalarType type);
 
-// y and the gradient of sum(y * dy) by "q", "k", "v", "w_neg", "lambda_plus", "lambda_minus" (those
-// that the kind has).
+// y and the gradient of sum(y * dy) by "q", "k", "v", "w_neg", "lambda_plus", "lambda_minus",
+// "gain", "bias" (those that the kind has).
 struct Outcome {
   at::Tensor y;
   std::map<std::string, at::Tensor> grad;

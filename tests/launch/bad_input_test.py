@@ -209,7 +209,8 @@ class BadInputTest(unittest.TestCase):
         bench = ("bench", "checkpoint", "--mib", "9", "--rounds", "2", "--dir")
         done = program.check(*bench, self.folder, "--json")
         rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
-        self.assertEqual(list(rows), ["write", "digested write", "digest", "verify", "load", "first stall", "stall"])
+        self.assertEqual(list(rows), ["write", "digested write", "fastest write", "fastest digested write", "digest",
+                                      "verify", "load", "first stall", "stall"])
         self.assertTrue(all(row["ours_ms"] > 0 for row in rows.values()), rows)
         self.assertTrue(all(rows[name]["ratio"] > 0 for name in ("write", "verify", "load")), rows)
         self.assertFalse(list(self.folder.glob(".bench*")))
@@ -218,7 +219,7 @@ class BadInputTest(unittest.TestCase):
 
     def test_bench_attention(self):
         bench = ("bench", "attention", "--lengths", "33", "--width", "8", "--batch", "1", "--rounds", "1")
-        for kind, peers in (("DAGPAM", 5), ("SOFTMAX", 3), ("SOFTMAX_WIDE", 3)):
+        for kind, peers in (("DAGPAM", 5), ("SOFTMAX", 3), ("SOFTMAX_WIDE", 3), ("NAP", 3), ("COG", 3)):
             rows = [json.loads(line) for line in program.check(*bench, "--kind", kind, "--json").stdout.splitlines()]
             self.assertEqual(len(rows), peers)
             self.assertTrue(all(row["ratio"] > 0 and row["per_second"] > 0 for row in rows), rows)

@@ -92,6 +92,12 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"FixedLambdaSinusoidalRelu",
                   Overrides{"attention.lambda.mode=FIXED", "model.positions=SINUSOIDAL",
                             "model.mlp=RELU", "model.bias=false", "parallel.overlap=false"}},
+        std::pair{"Non", Overrides{"attention.kind=NON"}},
+        std::pair{"NapRotary", Overrides{"attention.kind=NAP", "model.positions=ROTARY",
+                                         "train.recompute=SELECTIVE"}},
+        std::pair{"CodaBf16", Overrides{"attention.kind=CODA", "train.precision=BF16"}},
+        std::pair{"Cog", Overrides{"attention.kind=COG", "model.layers=3", "model.heads=8",
+                                   "model.kv_heads=4", "train.recompute=FULL"}},
         std::pair{
             "GroupedQueriesAccumulated",
             Overrides{"model.heads=8", "model.kv_heads=4", "train.global_batch=12",

@@ -176,7 +176,13 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
            {"train.precision=BF16", "attention.kind=DAGPAM", "train.recompute=FULL"},
            {"attention.kind=DAGPAM", "train.recompute=SELECTIVE"},
            {"attention.kind=DAGPAM", "train.recompute=FULL"},
-           {"attention.kind=DAGPAM", "train.recompute=FULL", "model.layers=16"}}) {
+           {"attention.kind=DAGPAM", "train.recompute=FULL", "model.layers=16"},
+           {"attention.kind=NON"},
+           {"attention.kind=NAP"},
+           {"attention.kind=NAP", "train.recompute=SELECTIVE"},
+           {"attention.kind=CODA", "model.positions=ROTARY"},
+           {"attention.kind=COG", "train.precision=BF16"},
+           {"attention.kind=COG", "train.recompute=FULL", "model.layers=6"}}) {
     const RunPlan plan = plan_of(overrides, 1);
     const double planned = plan_memory(plan).total(), measured = measure(plan).most;
     std::printf("%-60s: %9.0f planned, %+.2f %%\n", testing::PrintToString(overrides).c_str(),

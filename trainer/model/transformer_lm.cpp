@@ -14,6 +14,7 @@
 #include "trainer/model/block.h"
 #include "trainer/model/positions.h"
 #include "trainer/model/recompute.h"
+#include "trainer/run_plan.h"
 
 namespace dagpam::trainer {
 
@@ -24,21 +25,31 @@ using parallel::Init;
 
 namespace {
 
-// `ranks` share the heads.
-attention::Options attention_options(const ModelConfig& model, const AttentionConfig& attention,
-                                     int64_t ranks) {
-  attention::Options options;
-  switch (attention.kind()) {
+attention::Kind attention_kind(AttentionConfig::Kind kind) {
+  switch (kind) {
     case AttentionConfig::SOFTMAX:
-      options.kind = attention::Kind::kSoftmax;
-      break;
+      return attention::Kind::kSoftmax;
     case AttentionConfig::SOFTMAX_WIDE:
-      options.kind = attention::Kind::kSoftmaxWide;
-      break;
+      return attention::Kind::kSoftmaxWide;
     case AttentionConfig::DAGPAM:
-      options.kind = attention::Kind::kDagpam;
-      break;
+      return attention::Kind::kDagpam;
+    case AttentionConfig::NON:
+      return attention::Kind::kNon;
+    case AttentionConfig::NAP:
+      return attention::Kind::kNap;
+    case AttentionConfig::CODA:
+      return attention::Kind::kCoda;
+    case AttentionConfig::COG:
+      return attention::Kind::kCog;
   }
+  return attention::Kind::kSoftmax;
+}
+
+// Of layer `index`. `ranks` share the heads.
+attention::Options attention_options(const ModelConfig& model, const AttentionConfig& attention,
+                                     int64_t index, int64_t ranks) {
+  attention::Options options;
+  options.kind = attention_kind(layer_attention(model, attention, index));
   options.heads = model.heads() / ranks;
   options.kv_heads = model.kv_heads() / ranks;
   options.head_width = model.width() / model.heads();
@@ -86,8 +97,8 @@ TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& at
         std::make_unique<attention::LambdaBank>(lambda_options(attention.lambda()), model.layers(),
                                                 model.heads() / tp.group.size(), parameters_);
   }
-  const attention::Options options = attention_options(model, attention, tp.group.size());
   for (int64_t i = 0; i < model.layers(); ++i) {
+    const attention::Options options = attention_options(model, attention, i, tp.group.size());
     auto lambdas = [this, i] { return lambdas_->layer(i); };
     blocks_.push_back(std::make_unique<Block>(model, options, i, parameters_, tp_, lambdas));
   }
