@@ -115,7 +115,7 @@ void add_comm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Prog
   command
       ->add_option("--shared-memory", arguments->shared_memory,
                    "ON: collectives of ranks of one node go through it; OFF: they are MPI's; AUTO: "
-                   "as measured to be faster")
+                   "where it can be had")
       ->capture_default_str()
       ->check(CLI::IsMember({"AUTO", "ON", "OFF"}));
   command->add_flag("--against-mpi", arguments->against_mpi,

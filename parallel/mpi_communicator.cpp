@@ -87,7 +87,7 @@ class MpiCommunicator : public Communicator, public SharesTensors {
     check_reduced("all_reduce", t);
     count_call(counts_.all_reduce, t);
     std::string what = std::string("all_reduce ") + name_of(op) + " " + describe(t);
-    if (shared(Kind::kAllReduce, t)) {
+    if (window_) {
       return window_->start(next(std::move(what)), {Kind::kAllReduce, t, {}, op});
     }
     auto work = start(std::move(what), {t});
@@ -101,7 +101,7 @@ class MpiCommunicator : public Communicator, public SharesTensors {
   WorkPtr all_gather_async(at::Tensor& out, const at::Tensor& in) override {
     check_whole_and_part("all_gather", out, in, size_);
     count_call(counts_.all_gather, out);
-    if (shared(Kind::kAllGather, out)) {
+    if (window_) {
       return window_->start(next("all_gather " + describe(in)), {Kind::kAllGather, out, in});
     }
     auto work = start("all_gather " + describe(in), {in, out});
@@ -124,7 +124,7 @@ class MpiCommunicator : public Communicator, public SharesTensors {
     check_whole_and_part("reduce_scatter", in, out, size_);
     check_reduced("reduce_scatter", in);
     count_call(counts_.reduce_scatter, in);
-    if (shared(Kind::kReduceScatter, in)) {
+    if (window_) {
       return window_->start(next("reduce_scatter " + describe(in)),
                             {Kind::kReduceScatter, out, in});
     }
@@ -163,7 +163,7 @@ class MpiCommunicator : public Communicator, public SharesTensors {
     check_rank("broadcast", root, size_);
     count_call(counts_.broadcast, t);
     std::string what = "broadcast from rank " + std::to_string(root) + " " + describe(t);
-    if (shared(Kind::kBroadcast, t)) {
+    if (window_) {
       window_->start(next(std::move(what)), {Kind::kBroadcast, t, {}, ReduceOp::kSum, root})
           ->wait();
       return;
@@ -234,12 +234,6 @@ class MpiCommunicator : public Communicator, public SharesTensors {
   std::shared_ptr<MpiWork> start(std::string collective, std::vector<at::Tensor> tensors) {
     return std::make_shared<MpiWork>(next(std::move(collective)), options_.timeout,
                                      std::move(tensors));
-  }
-
-  // `whole` as CommCounts counts it.
-  bool shared(SharedCall::Kind kind, const at::Tensor& whole) const {
-    return window_ && goes_through_shared_memory(options_.shared_memory, kind,
-                                                 static_cast<int64_t>(whole.nbytes()));
   }
 
   void meet(const char* collective) {

@@ -6,7 +6,7 @@
 // communicators.
 //
 // Where all ranks of a group are on one node, collectives go through memory that they have mapped
-// (shared_group.h) instead, where that is faster (SharedMemoryUse). Then sums are formed in rank
+// (shared_group.h) instead, where that can be had (SharedMemoryUse). Then sums are formed in rank
 // order. send, recv, barrier and split are MPI's.
 #pragma once
 

@@ -25,7 +25,6 @@
 #include "parallel/comm_error.h"
 #include "parallel/rank_order.h"
 #include "parallel/shared_memory.h"
-#include "parallel/shared_use.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -246,21 +245,6 @@ TEST(RankOrder, TheLargestAndSmallestOfWhatIsNotANumberIsNone) {
     EXPECT_TRUE(std::isnan(out[0]));
     EXPECT_TRUE(std::isnan(out[1]));
     EXPECT_EQ(out[2], op == ReduceOp::kMax ? 3 : 1);
-  }
-}
-
-TEST(SharedUse, IsAsMeasuredUnlessItIsSet) {
-  const auto use = [](SharedMemoryUse asked, Kind kind, int64_t bytes) {
-    return goes_through_shared_memory(asked, kind, bytes);
-  };
-  constexpr int64_t kMiB = int64_t{1} << 20;
-  for (const int64_t bytes : {int64_t{0}, kMiB, 64 * kMiB}) {
-    EXPECT_TRUE(use(SharedMemoryUse::kAuto, Kind::kAllReduce, bytes));
-    EXPECT_TRUE(use(SharedMemoryUse::kAuto, Kind::kReduceScatter, bytes));
-    EXPECT_EQ(use(SharedMemoryUse::kAuto, Kind::kAllGather, bytes), bytes != kMiB);
-    EXPECT_EQ(use(SharedMemoryUse::kAuto, Kind::kBroadcast, bytes), bytes != kMiB);
-    EXPECT_TRUE(use(SharedMemoryUse::kOn, Kind::kBroadcast, bytes));
-    EXPECT_FALSE(use(SharedMemoryUse::kOff, Kind::kAllReduce, bytes));
   }
 }
 
