@@ -6,8 +6,10 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -76,6 +78,10 @@ TEST(ThreadStacksTest, EveryThreadIsShown) {
   }
   const data::ScratchFolder folder;
   const std::string path = folder / "stacks";
+  // Two, and what a sanitizer has of its own.
+  const auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+  const auto expected = std::distance(begin(tasks), end(tasks));
+  EXPECT_GE(expected, 2);
   FILE* file = std::fopen(path.c_str(), "w");
   write_thread_stacks(::fileno(file));
   std::fclose(file);
@@ -97,8 +103,8 @@ TEST(ThreadStacksTest, EveryThreadIsShown) {
       ++with_frames;
     }
   }
-  EXPECT_EQ(threads, 2);
-  EXPECT_EQ(with_frames, 2);
+  EXPECT_EQ(threads, expected);
+  EXPECT_GE(with_frames, 2);
 }
 
 }  // namespace
