@@ -10,7 +10,6 @@
 #include <cmath>
 
 #include "attention/variant.h"
-#include "attention/weighting.h"
 
 namespace dagpam::attention {
 namespace {
@@ -21,25 +20,10 @@ at::Tensor weights(const Scores& scores) {
   return at::tanh(scores.scaled()) * at::sigmoid(distance * -scale) * 2;
 }
 
-class Coda : public Attention {
- public:
-  explicit Coda(const Options& options) : options_(options) {}
-
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend_weighted({}, weights);
-  }
-
- private:
-  Options options_;
-};
-
 }  // namespace
 
 std::unique_ptr<Attention> make_coda(const Options& options) {
-  return std::make_unique<Coda>(options);
+  return make_weighted(options, {}, weights);
 }
 
 }  // namespace dagpam::attention

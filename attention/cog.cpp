@@ -6,7 +6,6 @@
 
 #include "attention/reference.h"
 #include "attention/variant.h"
-#include "attention/weighting.h"
 
 namespace dagpam::attention {
 namespace {
@@ -16,25 +15,10 @@ at::Tensor weights(const Scores& scores) {
   return s.detach().sign() * reference::visible_softmax(s.abs(), scores.visible);
 }
 
-class Cog : public Attention {
- public:
-  explicit Cog(const Options& options) : options_(options) {}
-
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend_weighted({}, weights);
-  }
-
- private:
-  Options options_;
-};
-
 }  // namespace
 
 std::unique_ptr<Attention> make_cog(const Options& options) {
-  return std::make_unique<Cog>(options);
+  return make_weighted(options, {}, weights);
 }
 
 }  // namespace dagpam::attention

@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 
 #include "attention/variant.h"
-#include "attention/weighting.h"
 
 namespace dagpam::attention {
 namespace {
@@ -25,32 +24,16 @@ at::Tensor weights(const Scores& scores) {
   return gain * centred / (deviation + kEpsilon) + bias;
 }
 
-class Nap : public Attention {
- public:
-  Nap(const Options& options, parallel::ParameterPtr gain, parallel::ParameterPtr bias)
-      : options_(options), gain_(std::move(gain)), bias_(std::move(bias)) {}
-
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend_weighted({gain_->ready(), bias_->ready()}, weights);
-  }
-
- private:
-  Options options_;
-  parallel::ParameterPtr gain_, bias_;  // [H]
-};
-
 }  // namespace
 
 std::unique_ptr<Attention> make_nap(const Options& options, const std::string& prefix,
                                     parallel::ParameterList& parameters) {
   const int64_t heads = options.heads * parameters.tp_size();
-  return std::make_unique<Nap>(
+  return make_weighted(
       options,
-      parameters.add(prefix + "gain", {heads}, parallel::Init::constant(1), {.cut_dim = 0}),
-      parameters.add(prefix + "bias", {heads}, parallel::Init::constant(0), {.cut_dim = 0}));
+      {parameters.add(prefix + "gain", {heads}, parallel::Init::constant(1), {.cut_dim = 0}),
+       parameters.add(prefix + "bias", {heads}, parallel::Init::constant(0), {.cut_dim = 0})},
+      weights);
 }
 
 }  // namespace dagpam::attention

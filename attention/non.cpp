@@ -4,32 +4,16 @@
 #include <ATen/TensorOperators.h>
 
 #include "attention/variant.h"
-#include "attention/weighting.h"
 
 namespace dagpam::attention {
 namespace {
 
 at::Tensor weights(const Scores& scores) { return scores.scaled() / scores.visible_count().sqrt(); }
 
-class Non : public Attention {
- public:
-  explicit Non(const Options& options) : options_(options) {}
-
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend_weighted({}, weights);
-  }
-
- private:
-  Options options_;
-};
-
 }  // namespace
 
 std::unique_ptr<Attention> make_non(const Options& options) {
-  return std::make_unique<Non>(options);
+  return make_weighted(options, {}, weights);
 }
 
 }  // namespace dagpam::attention

@@ -236,4 +236,34 @@ parallel::ParameterPtr declare_query_map(const Options& options, const std::stri
                         parallel::Init::normal(deviation), {.cut_dim = 0});
 }
 
+namespace {
+
+class Weighted : public Attention {
+ public:
+  Weighted(const Options& options, std::vector<parallel::ParameterPtr> own, Weighting weighting)
+      : options_(options), own_(std::move(own)), weighting_(std::move(weighting)) {}
+
+  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const Visibility& visibility, const Rotary* rotary,
+                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
+    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
+    std::vector<at::Tensor> own;
+    for (const auto& parameter : own_) own.push_back(parameter->ready());
+    return call.attend_weighted(own, weighting_);
+  }
+
+ private:
+  Options options_;
+  std::vector<parallel::ParameterPtr> own_;
+  Weighting weighting_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_weighted(const Options& options,
+                                         std::vector<parallel::ParameterPtr> own,
+                                         Weighting weighting) {
+  return std::make_unique<Weighted>(options, std::move(own), std::move(weighting));
+}
+
 }  // namespace dagpam::attention

@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "attention/attention.h"
 #include "attention/maps.h"
 #include "attention/weighting.h"
@@ -57,6 +59,11 @@ void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v);
 std::unique_ptr<Attention> make_softmax(const Options& options);
 std::unique_ptr<Attention> make_softmax_wide(const Options& options, const std::string& prefix,
                                              parallel::ParameterList& parameters);
+
+// Those whose weights are no softmax are a weighting and its parameters of this rank.
+std::unique_ptr<Attention> make_weighted(const Options& options,
+                                         std::vector<parallel::ParameterPtr> own,
+                                         Weighting weighting);
 std::unique_ptr<Attention> make_non(const Options& options);
 std::unique_ptr<Attention> make_coda(const Options& options);
 std::unique_ptr<Attention> make_cog(const Options& options);
