@@ -64,19 +64,27 @@ struct KeyValueCache {
   int64_t length = 0;
 };
 
+// What one forward takes. Tensors of one type and device, any strides with unit stride in D.
+struct Inputs {
+  at::Tensor q;     // [B, N, H, D]
+  at::Tensor k, v;  // [B, M, Hkv, D]
+  Visibility visibility;
+  const Rotary* rotary = nullptr;          // q and k come un-rotated, and M = N new keys
+  const WeightDropout* dropout = nullptr;  // on the weights of this call
+  // k and v are appended to it first, and M in `visibility` is its new length.
+  KeyValueCache* cache = nullptr;
+  // Taken in place of lambdas(): a forward that is computed again in backward gets them as inputs,
+  // since layers may share them.
+  const Lambdas* lambdas = nullptr;
+};
+
 class Attention {
  public:
   virtual ~Attention() = default;
 
-  // q [B, N, H, D], k and v [B, M, Hkv, D] (any strides with unit stride in D) -> [B, N, H, D]
-  // contiguous. With `rotary`, q and k come un-rotated and M = N new keys; with `cache`, the new
-  // keys and values are appended to it first and M in `visibility` is its new length. Rows that see
-  // no key give 0, with gradient 0. `lambdas` are taken in place of lambdas(): a forward that is
-  // computed again in backward gets them as inputs, since layers may share them.
-  virtual at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const Visibility& visibility, const Rotary* rotary = nullptr,
-                             const WeightDropout* dropout = nullptr, KeyValueCache* cache = nullptr,
-                             const Lambdas* lambdas = nullptr) = 0;
+  // -> [B, N, H, D] contiguous. Rows that see no key give 0, with gradient 0. Throws c10::Error
+  // where inputs do not fit the layer or each other.
+  virtual at::Tensor forward(const Inputs& inputs) = 0;
 
   virtual Lambdas lambdas() const { return {}; }  // of DAGPAM, with gradient where trained
 };

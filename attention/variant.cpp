@@ -92,17 +92,14 @@ bool takes_fused(const Options& options, const Call& call) {
 
 }  // namespace
 
-Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& given_k,
-           const at::Tensor& given_v, const Visibility& given_visibility,
-           const Rotary* given_rotary, const WeightDropout* given_dropout,
-           KeyValueCache* given_cache)
-    : q(given_q),
-      k(given_k),
-      v(given_v),
-      visibility(given_visibility),
-      rotary(given_rotary),
-      dropout(given_dropout != nullptr && given_dropout->p == 0 ? nullptr : given_dropout),
-      cache(given_cache) {
+Call::Call(const Options& options, const Inputs& in)
+    : q(in.q),
+      k(in.k),
+      v(in.v),
+      visibility(in.visibility),
+      rotary(in.rotary),
+      dropout(in.dropout != nullptr && in.dropout->p == 0 ? nullptr : in.dropout),
+      cache(in.cache) {
   check_tensors(options, q, k, v);
   if (rotary != nullptr) check_rotary(*rotary, q, k);
   if (dropout != nullptr) check_dropout(*dropout, q.size(0));
@@ -243,10 +240,8 @@ class Weighted : public Attention {
   Weighted(const Options& options, std::vector<parallel::ParameterPtr> own, Weighting weighting)
       : options_(options), own_(std::move(own)), weighting_(std::move(weighting)) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
     std::vector<at::Tensor> own;
     for (const auto& parameter : own_) own.push_back(parameter->ready());
     return call.attend_weighted(own, weighting_);

@@ -17,9 +17,7 @@ namespace dagpam::attention {
 // What a variant's forward was called with, checked: throws c10::Error with the sizes where shapes,
 // types or devices do not fit each other.
 struct Call {
-  Call(const Options& options, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-       const Visibility& visibility, const Rotary* rotary, const WeightDropout* dropout,
-       KeyValueCache* cache);
+  Call(const Options& options, const Inputs& inputs);
 
   // ReLU(x) W of each head of x [B, N, H, D], plus x itself if `residual`.
   at::Tensor map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const;
@@ -35,10 +33,10 @@ struct Call {
   // The answer of weights that are no softmax; `own` are the variant's parameters.
   at::Tensor attend_weighted(const std::vector<at::Tensor>& own, const Weighting& weighting) const;
 
-  const at::Tensor &q, &k, &v;
+  const at::Tensor &q, &k, &v;  // the caller's, as all of `inputs`
   const Visibility& visibility;
   const Rotary* rotary;
-  const WeightDropout* dropout;
+  const WeightDropout* dropout;  // none where p is 0
   KeyValueCache* cache;
   bool reference;  // the plain path was asked for
   bool fast;       // the CPU kernels serve this call

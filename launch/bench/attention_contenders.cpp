@@ -114,7 +114,7 @@ AttentionContender own(const AttentionShape& shape, const Road& road) {
     }
     attention::Visibility visibility;
     visibility.causal = shape.causal;
-    return layer->attention->forward(in.q, in.k, in.v, visibility);
+    return layer->attention->forward({in.q, in.k, in.v, visibility});
   };
   return contender;
 }

@@ -111,15 +111,15 @@ TEST(AttentionTest, DecodingWithACacheEqualsTheWholeSequence) {
         return Lambdas{c.plus, c.minus};
       });
       give_parameters(c, parameters);
-      const at::Tensor whole = attention->forward(c.q, c.k, c.v, c.visibility, &rotary);
+      const at::Tensor whole = attention->forward({c.q, c.k, c.v, c.visibility, &rotary});
       KeyValueCache cache;
       std::vector<at::Tensor> parts;
       int64_t at = 0;
       for (const int64_t count : {5, 1, 1, 1, 7, 1, 1, 6}) {
         const auto part = [&](const at::Tensor& x) { return x.narrow(1, at, count); };
         const Rotary here{rotary.cos.narrow(0, at, count), rotary.sin.narrow(0, at, count)};
-        parts.push_back(attention->forward(part(c.q), part(c.k), part(c.v), c.visibility, &here,
-                                           nullptr, &cache));
+        parts.push_back(attention->forward(
+            {part(c.q), part(c.k), part(c.v), c.visibility, &here, nullptr, &cache}));
         at += count;
         EXPECT_EQ(cache.length, at);
         EXPECT_GE(cache.k.size(1), at);
@@ -136,7 +136,7 @@ TEST(AttentionTest, ACacheIsForGenerationAlone) {
   const auto attention = make_attention(c.options, "", parameters, {});
   KeyValueCache cache;
   EXPECT_THROW(
-      attention->forward(c.q, c.k.requires_grad_(), c.v, c.visibility, nullptr, nullptr, &cache),
+      attention->forward({c.q, c.k.requires_grad_(), c.v, c.visibility, nullptr, nullptr, &cache}),
       c10::Error);
 }
 
@@ -163,7 +163,7 @@ TEST(AttentionTest, FixedLambdasNeedNoGradient) {
   });
   parameters.find("w_neg")->value = c.w_neg;
   const at::Tensor q = c.q.detach().requires_grad_();
-  attention->forward(q, c.k, c.v, c.visibility).backward(c.dy);
+  attention->forward({q, c.k, c.v, c.visibility}).backward(c.dy);
   EXPECT_LE(difference(q.grad(), solve(c, Path::kReference).grad.at("q")), 1e-12);
 }
 

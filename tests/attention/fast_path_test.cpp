@@ -211,7 +211,7 @@ TEST(FastPathTest, ASecondDerivativeIsRefusedNotWrong) {
     parallel::ParameterList parameters;
     const auto attention = make_attention(c.options, "", parameters, {});
     const at::Tensor q = c.q.detach().requires_grad_();
-    const at::Tensor y = attention->forward(q, c.k, c.v, c.visibility);
+    const at::Tensor y = attention->forward({q, c.k, c.v, c.visibility});
     EXPECT_THROW(torch::autograd::grad({y}, {q}, {c.dy}, true, /*create_graph=*/true), c10::Error);
   }
 }

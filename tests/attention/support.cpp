@@ -114,8 +114,8 @@ Outcome solve(const Case& problem, Path path) {
   }
   Outcome out;
   const at::Tensor y =
-      attention->forward(q, k, v, problem.visibility, problem.rotary ? &*problem.rotary : nullptr,
-                         problem.dropout ? &*problem.dropout : nullptr);
+      attention->forward({q, k, v, problem.visibility, problem.rotary ? &*problem.rotary : nullptr,
+                          problem.dropout ? &*problem.dropout : nullptr});
   const auto grads = torch::autograd::grad({y}, inputs, {problem.dy}, /*retain_graph=*/false,
                                            /*create_graph=*/false, /*allow_unused=*/true);
   out.y = y.detach();

@@ -77,9 +77,14 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
       return type == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t;
     };
     return attention_
-        ->forward(wide(queries), wide(keys), wide(values), context.visibility,
-                  context.rotary ? &*context.rotary : nullptr, dropout.p > 0 ? &dropout : nullptr,
-                  cache, lambdas.plus.defined() ? &lambdas : nullptr)
+        ->forward({.q = wide(queries),
+                   .k = wide(keys),
+                   .v = wide(values),
+                   .visibility = context.visibility,
+                   .rotary = context.rotary ? &*context.rotary : nullptr,
+                   .dropout = dropout.p > 0 ? &dropout : nullptr,
+                   .cache = cache,
+                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr})
         .to(type);
   };
   const at::Tensor y = context.recompute_attention
