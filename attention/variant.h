@@ -30,8 +30,17 @@ struct Call {
   at::Tensor attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
                     const Lambdas& lambdas) const;
 
+  // Keys and values as the maps of queries [B, N, any, D] read them: the new keys rotated and put
+  // behind the cached ones.
+  Maps placed(const at::Tensor& q_rotated) const;
+  // The answer of one map, by the kernels that serve this call.
+  at::Tensor answer(Maps maps) const;
+  bool has_kernels() const { return fast || (composed && dropout == nullptr); }
+
   // The answer of weights that are no softmax; `own` are the variant's parameters.
   at::Tensor attend_weighted(const std::vector<at::Tensor>& own, const Weighting& weighting) const;
+
+  void check_gate(const at::Tensor& gate) const;  // [B, N, heads / 2] beside q [B, N, heads, D]
 
   const at::Tensor &q, &k, &v;  // the caller's, as all of `inputs`
   const Visibility& visibility;
@@ -44,7 +53,6 @@ struct Call {
   bool fused;      // the project's GPU kernels do
 
  private:
-  Maps placed(const at::Tensor& q_rotated) const;
   at::Tensor bounds(int64_t keys) const;
   at::Tensor given_bounds() const;
 };
@@ -67,6 +75,9 @@ std::unique_ptr<Attention> make_coda(const Options& options);
 std::unique_ptr<Attention> make_cog(const Options& options);
 std::unique_ptr<Attention> make_nap(const Options& options, const std::string& prefix,
                                     parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_diff(const Options& options, const std::string& prefix,
+                                     parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_diff2(const Options& options);
 std::unique_ptr<Attention> make_dagpam(const Options& options, const std::string& prefix,
                                        parallel::ParameterList& parameters,
                                        std::function<Lambdas()> lambdas);
