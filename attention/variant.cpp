@@ -18,9 +18,9 @@ namespace {
 
 void check_tensors(const Options& options, const at::Tensor& q, const at::Tensor& k,
                    const at::Tensor& v) {
-  TORCH_CHECK(q.dim() == 4 && q.size(2) == options.heads && q.size(3) == options.head_width,
-              "q is ", q.sizes(), ", expected [B, N, ", options.heads, ", ", options.head_width,
-              "]");
+  TORCH_CHECK(q.dim() == 4 && q.size(2) == query_heads(options) && q.size(3) == options.head_width,
+              "q is ", q.sizes(), ", expected [B, N, ", query_heads(options), ", ",
+              options.head_width, "]");
   TORCH_CHECK(k.dim() == 4 && k.size(0) == q.size(0) && k.size(2) == options.kv_heads &&
                   k.size(3) == options.head_width,
               "k is ", k.sizes(), ", expected [", q.size(0), ", M, ", options.kv_heads, ", ",
@@ -92,17 +92,14 @@ bool takes_fused(const Options& options, const Call& call) {
 
 }  // namespace
 
-Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& given_k,
-           const at::Tensor& given_v, const Visibility& given_visibility,
-           const Rotary* given_rotary, const WeightDropout* given_dropout,
-           KeyValueCache* given_cache)
-    : q(given_q),
-      k(given_k),
-      v(given_v),
-      visibility(given_visibility),
-      rotary(given_rotary),
-      dropout(given_dropout != nullptr && given_dropout->p == 0 ? nullptr : given_dropout),
-      cache(given_cache) {
+Call::Call(const Options& options, const Inputs& in)
+    : q(in.q),
+      k(in.k),
+      v(in.v),
+      visibility(in.visibility),
+      rotary(in.rotary),
+      dropout(in.dropout != nullptr && in.dropout->p == 0 ? nullptr : in.dropout),
+      cache(in.cache) {
   check_tensors(options, q, k, v);
   if (rotary != nullptr) check_rotary(*rotary, q, k);
   if (dropout != nullptr) check_dropout(*dropout, q.size(0));
@@ -110,7 +107,8 @@ Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& 
               "dropout and a key-value cache exclude each other");
   reference = options.reference;
   const bool softmax = options.kind == Kind::kSoftmax || options.kind == Kind::kSoftmaxWide ||
-                       options.kind == Kind::kDagpam;
+                       options.kind == Kind::kDagpam || options.kind == Kind::kDiff ||
+                       options.kind == Kind::kDiff2;
   fast = softmax && !reference && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
   composed = softmax && !reference && !q.device().is_cpu();
@@ -172,6 +170,15 @@ at::Tensor Call::attend_weighted(const std::vector<at::Tensor>& own,
   return attention::attend_weighted(maps, dropout, own, weighting, reference);
 }
 
+void Call::check_gate(const at::Tensor& gate) const {
+  const std::vector<int64_t> expected{q.size(0), q.size(1), q.size(2) / 2};
+  TORCH_CHECK(gate.defined() && gate.sizes().equals(expected) &&
+                  gate.scalar_type() == q.scalar_type() && gate.device() == q.device(),
+              "the gate is ", gate.defined() ? gate.toString() : "missing", " ",
+              gate.defined() ? gate.sizes() : at::IntArrayRef(), ", expected ", expected,
+              " of the queries' type and device");
+}
+
 at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
                         const Lambdas& lambdas) const {
   Maps maps = placed(q_rotated);
@@ -190,6 +197,10 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     maps.plus = lambdas.plus.to(options);
     maps.minus = lambdas.minus.to(options);
   }
+  return answer(std::move(maps));
+}
+
+at::Tensor Call::answer(Maps maps) const {
   const int64_t batch = q.size(0), queries = q.size(1), keys = maps.k.size(1);
   if (composed && dropout == nullptr) {
     const composed::Sight sight = composed::sight_of(visibility, queries, keys);
@@ -243,10 +254,8 @@ class Weighted : public Attention {
   Weighted(const Options& options, std::vector<parallel::ParameterPtr> own, Weighting weighting)
       : options_(options), own_(std::move(own)), weighting_(std::move(weighting)) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
     std::vector<at::Tensor> own;
     for (const auto& parameter : own_) own.push_back(parameter->ready());
     return call.attend_weighted(own, weighting_);

@@ -55,7 +55,12 @@ void check_lambda(const std::string& path, double start, LambdaConfig::Squash sq
   }
 }
 
-void check_attention(const AttentionConfig& attention) {
+void check_attention(const AttentionConfig& attention, const ModelConfig& model) {
+  if (attention.kind() == AttentionConfig::DIFF && model.kv_heads() % 2 != 0) {
+    fail("model.kv_heads", text(model.kv_heads()) + " is odd, but attention.kind DIFF pairs " +
+                               "key-value heads: choose an even number, e.g. " +
+                               text(model.kv_heads() + 1));
+  }
   const LambdaConfig& lambda = attention.lambda();
   if (lambda.mode() == LambdaConfig::FIXED && lambda.squash() != LambdaConfig::NO_SQUASH) {
     fail("attention.lambda.squash",
@@ -148,7 +153,7 @@ void validate(const RunConfig& config) {
   check_fields(config);
   const RunConfig full = with_defaults(config);
   check_model(full.model());
-  check_attention(full.attention());
+  check_attention(full.attention(), full.model());
   check_data(full.data());
   check_optimizer(full.optimizer());
   check_schedule(full.schedule(), full.train());
@@ -176,6 +181,12 @@ int data_parallel_size(const RunConfig& config, int ranks) {
   };
   must_divide("model.heads", model.heads());
   must_divide("model.kv_heads", model.kv_heads());
+  if (full.attention().kind() == AttentionConfig::DIFF && model.kv_heads() / tensor % 2 != 0) {
+    fail("parallel.tensor", text(tensor) + " leaves a rank " + text(model.kv_heads() / tensor) +
+                                " of model.kv_heads " + text(model.kv_heads()) +
+                                ", but attention.kind DIFF pairs them: choose a size that leaves " +
+                                "an even number");
+  }
   must_divide("model.mlp_width", model.mlp_width());
   if (full.parallel().sequence_parallel()) must_divide("model.context", model.context());
   return static_cast<int>(ranks / tensor);

@@ -62,6 +62,28 @@ double matrices_at_once(const RunConfig& config) {
   }
 }
 
+// Numbers a token of the gradients that a layer's attention has at once in backward, where a kernel
+// serves it: those of its answers and of what it was given. By the time of the latter DIFF and DIFF2
+// have let go of the answers of their maps.
+double gradients_in_attention(const RunConfig& config) {
+  const ModelConfig& m = config.model();
+  const auto width = static_cast<double>(m.width());
+  const double keys = static_cast<double>(m.kv_heads()) * width / static_cast<double>(m.heads());
+  switch (config.attention().kind()) {
+    case AttentionConfig::SOFTMAX:
+    case AttentionConfig::SOFTMAX_WIDE:
+      return 2 * width + 2 * keys;
+    case AttentionConfig::DAGPAM:
+      return 3 * width + 2 * keys;
+    case AttentionConfig::DIFF:
+      return std::max(2 * width, 4 * keys);
+    case AttentionConfig::DIFF2:
+      return std::max(3 * width, 2 * width + 2 * keys);
+    default:
+      return 0;
+  }
+}
+
 // Bytes that backward needs of one token of one layer, on a rank.
 struct LayerBytes {
   double kept = 0;      // from forward to backward
@@ -74,8 +96,9 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   const double keys = static_cast<double>(m.kv_heads()) * width / heads;
   const double stream = sequence ? width / tp : width;  // of the residual stream
   const double hidden = static_cast<double>(m.mlp_width()) / tp;
-  const bool two = config.attention().kind() == AttentionConfig::DAGPAM;
-  const bool mapped = has_query_map(config.attention().kind());
+  const auto kind = config.attention().kind();
+  const bool two = kind == AttentionConfig::DAGPAM;
+  const bool mapped = has_query_map(kind);
   const bool rotary = m.positions() == ModelConfig::ROTARY;
   const double number = number_bytes(config);
 
@@ -87,8 +110,8 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
   outer += number * (m.mlp() == ModelConfig::SWIGLU ? 2 : 1) * hidden;
   // Within a CPU's attention, in float32: queries, keys, values; log-sum-exps, mapped queries;
   // rotated queries and keys.
-  const double operands = (width + 2 * keys) / tp;
-  const double within = on_gpu ? number : kFloat;
+  double operands = (width + 2 * keys) / tp;
+  double within = on_gpu ? number : kFloat;
   double inner = kFloat * (two ? 2 : matrices_at_once(config) > 0 ? 0 : 1) * heads / tp;
   if (on_gpu) {
     inner += number * kept_on_gpu(config, width, keys) / tp;
@@ -96,13 +119,31 @@ LayerBytes layer_bytes(const RunConfig& config, double tp, bool sequence, bool o
     if (mapped) inner += kFloat * width / tp;
     if (rotary) inner += kFloat * (width + keys + (two ? width : 0)) / tp;
   }
+  // Queries that share a key-value head do not lie apart like heads: they are copied, while what
+  // they were cut from lives on with the values.
+  const double queries = kind == AttentionConfig::DIFF2 ? 2 * width : width;
+  const double copy = queries > keys ? number * queries / tp : 0;
+  const bool kept_copy = !rotary && within == number && kind != AttentionConfig::DIFF;
+  if (kind == AttentionConfig::DIFF2) {
+    // The queries and answers of both maps, rotated ones again, log-sum-exps, gates.
+    operands += width / tp;
+    inner += (within * ((rotary ? 3 : 2) * width + heads) + kFloat * heads) / tp;
+  }
+  if (kind == AttentionConfig::DIFF) {
+    // In place of the operands copies twice their size, of both maps; their answers; what the norm
+    // keeps: its input twice, a number a pair.
+    inner =
+        (within * (2 * (width + 2 * keys) + 2 * width) + kFloat * (2 * width + 2.5 * heads)) / tp;
+    within = 0;
+  }
   switch (config.train().recompute()) {
     case configs::TrainConfig::NONE:
-      return {outer + within * operands + inner, 0};
+      return {outer + within * operands + inner + (kept_copy ? copy : 0), 0};
     case configs::TrainConfig::SELECTIVE:
-      return {outer + number * operands, inner + (within > number ? kFloat * operands : 0)};
+      return {outer + number * operands + copy, inner + (within > number ? kFloat * operands : 0)};
     case configs::TrainConfig::FULL:
-      return {number * stream, outer + within * operands + inner - number * stream};
+      return {number * stream,
+              outer + within * operands + inner + (kept_copy ? copy : 0) - number * stream};
   }
   return {};
 }
@@ -125,14 +166,14 @@ int64_t rank_elements(const RunConfig& config, int tp) {
   const int64_t width = m.width(), head = width / m.heads(), bias = m.bias() ? 1 : 0;
   const int64_t heads = m.heads() / tp, kv_heads = m.kv_heads() / tp, hidden = m.mlp_width() / tp;
   const int64_t ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
-  const int64_t qkv_rows = (heads + 2 * kv_heads) * head;
+  const auto kind = config.attention().kind();
+  const int64_t qkv_rows = projected_rows(kind, heads, kv_heads, head);
   const int64_t norm = width * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
 
   int64_t layer = qkv_rows * (width + bias) + heads * head * width + width * bias;
   layer += ins * hidden * (width + bias) + hidden * width + width * bias;
   layer += 2 * norm;
-  if (has_query_map(config.attention().kind())) layer += heads * head * head;
-  if (config.attention().kind() == AttentionConfig::NAP) layer += 2 * heads;
+  layer += own_elements(kind, heads, head);
 
   const int64_t table = (m.vocab() + tp - 1) / tp * width;
   int64_t all = m.layers() * layer + lambda_elements(config, heads);
@@ -166,11 +207,14 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   double turn = number * (vocab + width);
   if (m.norm_position() == ModelConfig::PRE) turn += number * (width + stream);
   const bool again = run.train().recompute() == configs::TrainConfig::FULL;
-  const double block = layer.computed + number * (stream + (sequence ? width : 0) + under_way +
-                                                  (again ? stream : 0));
+  const bool selective = run.train().recompute() == configs::TrainConfig::SELECTIVE;
+  const double block =
+      (selective ? 0 : layer.computed) +
+      number * (stream + (sequence ? width : 0) + under_way + (again ? stream : 0));
   // Or, where no kernel spares them, in matrices of queries times keys; COG's last layer has none.
   const double pairs = static_cast<double>(m.heads() / tp) * static_cast<double>(m.context());
-  double attention = layer.computed + number * stream + matrices_at_once(run) * kFloat * pairs;
+  double attention = layer.computed + number * stream + matrices_at_once(run) * kFloat * pairs +
+                     number * gradients_in_attention(run) / tp;
   if (run.attention().kind() == AttentionConfig::COG) attention -= layer.kept;
   const double token = blocks + std::max({turn, block, attention});
   const double tokens = static_cast<double>(run.train().micro_batch() * m.context());

@@ -37,6 +37,13 @@ configs::AttentionConfig::Kind layer_attention(const configs::ModelConfig& model
 // Whether a layer has `w_neg`.
 bool has_query_map(configs::AttentionConfig::Kind kind);
 
+// Of a layer's attention, of so many heads and key-value heads: rows of what is projected from the
+// layer's input (queries, keys, values, gates), and elements of the parameters that are no
+// projections, lambdas of DAGPAM left out.
+int64_t projected_rows(configs::AttentionConfig::Kind kind, int64_t heads, int64_t kv_heads,
+                       int64_t head_width);
+int64_t own_elements(configs::AttentionConfig::Kind kind, int64_t heads, int64_t head_width);
+
 // Elements of all parameters, and of those that take part in matrix products (the output projection
 // too).
 struct ParameterCounts {
@@ -46,8 +53,8 @@ ParameterCounts count_parameters(const configs::RunConfig& config);
 
 // Floating point operations a token, forward and backward, causal, minimal algebra:
 // 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM, + 6 L C D for the
-// [H, D, D] maps (docs/performance.md derives it). Of NON, NAP, CODA and COG their matrix products,
-// which are those of one softmax.
+// [H, D, D] maps (docs/performance.md derives it). DIFF2 has two maps too; of the others their
+// matrix products, which are those of one softmax.
 double flops_per_token(const configs::RunConfig& config);
 
 // The lines that `train --dry-run` prints, and the head of a run's log.

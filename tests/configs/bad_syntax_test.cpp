@@ -81,7 +81,7 @@ std::vector<Row> rows() {
       {"NumberForText", "name: 7", ":1:7: name:", "'7'", "quoted"},
       {"OpenQuote", "data { valid: \"foo }", ":1:21: data.valid:", "no end", "closing quote"},
       {"EnumSlip", "attention { kind: DAGPM }", ":1:19: attention.kind:",
-       "'DAGPM' is none of SOFTMAX, SOFTMAX_WIDE, DAGPAM, NON, NAP, CODA or COG",
+       "'DAGPM' is none of SOFTMAX, SOFTMAX_WIDE, DAGPAM, NON, NAP, CODA, COG, DIFF or DIFF2",
        "did you mean DAGPAM?"},
       {"EnumLowerCase", "model { mlp: swiglu }", ":1:14: model.mlp:", "'swiglu'", "mean SWIGLU?"},
       {"EnumLikeNothing", "optimizer { kind: LION }",

@@ -25,20 +25,27 @@ Block::Block(const configs::ModelConfig& model, const attention::Options& attent
       index_(index),
       heads_(attention.heads),
       kv_heads_(attention.kv_heads),
+      query_heads_(attention::query_heads(attention)),
       head_width_(attention.head_width),
       dropout_(model.dropout()),
       attention_dropout_(model.attention_dropout()),
       pre_norm_(model.norm_position() == configs::ModelConfig::PRE),
       attention_norm_(model, prefix_of(index) + "attention_norm.", parameters, tp),
-      qkv_({model.width(), (heads_ + 2 * kv_heads_) * head_width_ * tp.group.size(), model.bias(),
-            kWeightDeviation},
+      qkv_({model.width(), (query_heads_ + 2 * kv_heads_) * head_width_ * tp.group.size(),
+            model.bias(), kWeightDeviation},
            prefix_of(index) + "attention.qkv.", parameters),
       attention_(attention::make_attention(attention, prefix_of(index) + "attention.", parameters,
                                            std::move(lambdas))),
       out_({model.width(), model.width(), model.bias(), residual_deviation(model)},
            prefix_of(index) + "attention.out.", parameters, tp.group, tp.sequence),
       mlp_norm_(model, prefix_of(index) + "mlp_norm.", parameters, tp),
-      mlp_(model, prefix_of(index) + "mlp.", parameters, tp) {}
+      mlp_(model, prefix_of(index) + "mlp.", parameters, tp) {
+  if (attention.kind == attention::Kind::kDiff2) {
+    gate_ = std::make_unique<parallel::ColumnLinear>(
+        parallel::LinearOptions{model.width(), model.heads(), model.bias(), kWeightDeviation},
+        prefix_of(index) + "attention.gate.", parameters);
+  }
+}
 
 at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
                        parallel::DropoutSite site) const {
@@ -51,12 +58,14 @@ at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
 at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
                          attention::KeyValueCache* cache) const {
   const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, context.stream);  // [B, N, C]
-  const int64_t batch = entered.size(0), tokens = entered.size(1), group = heads_ / kv_heads_;
-  // [B, N, (H + 2 Hkv) D] -> [B, N, Hkv, group + 2, D], then cut into q, k, v along the fourth.
+  const int64_t batch = entered.size(0), tokens = entered.size(1);
+  const int64_t group = query_heads_ / kv_heads_;
+  // [B, N, (Hq + 2 Hkv) D] -> [B, N, Hkv, group + 2, D], then cut into q, k, v along the fourth.
+  // Hq is H, or 2 H for DIFF2.
   const at::Tensor qkv =
       qkv_.forward(entered).view({batch, tokens, kv_heads_, group + 2, head_width_});
   const auto parts = at::split_with_sizes(qkv, {group, 1, 1}, 3);
-  const at::Tensor q = parts[0].reshape({batch, tokens, heads_, head_width_});
+  const at::Tensor q = parts[0].reshape({batch, tokens, query_heads_, head_width_});
   const at::Tensor k = parts[1].squeeze(3), v = parts[2].squeeze(3);  // [B, N, Hkv, D]
 
   attention::WeightDropout dropout;
@@ -67,28 +76,31 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
     dropout.samples = context.samples;
     dropout.head_offset = tp_->rank() * heads_;
   }
-  const auto inner = [this, context, dropout, cache](
-                         const at::Tensor& queries, const at::Tensor& keys,
-                         const at::Tensor& values, const attention::Lambdas& lambdas) {
+  // in: q, k, v and the gate, where there is one.
+  const auto inner = [this, context, dropout, cache](const std::vector<at::Tensor>& in,
+                                                     const attention::Lambdas& lambdas) {
     // The CPU kernels take float32; bfloat16 is widened on the way in and rounded on the way out.
     // Those of a GPU take it as it is, and sum in float32.
-    const at::ScalarType type = queries.scalar_type();
+    const at::ScalarType type = in[0].scalar_type();
     const auto wide = [type](const at::Tensor& t) {
       return type == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t;
     };
     return attention_
-        ->forward(wide(queries), wide(keys), wide(values), context.visibility,
-                  context.rotary ? &*context.rotary : nullptr, dropout.p > 0 ? &dropout : nullptr,
-                  cache, lambdas.plus.defined() ? &lambdas : nullptr)
+        ->forward({.q = wide(in[0]),
+                   .k = wide(in[1]),
+                   .v = wide(in[2]),
+                   .visibility = context.visibility,
+                   .gate = in.size() > 3 ? wide(in[3]) : at::Tensor(),
+                   .rotary = context.rotary ? &*context.rotary : nullptr,
+                   .dropout = dropout.p > 0 ? &dropout : nullptr,
+                   .cache = cache,
+                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr})
         .to(type);
   };
-  const at::Tensor y = context.recompute_attention
-                           ? recomputed({q, k, v}, lambdas(),
-                                        [inner](const std::vector<at::Tensor>& in,
-                                                const attention::Lambdas& lambdas) {
-                                          return inner(in[0], in[1], in[2], lambdas);
-                                        })
-                           : inner(q, k, v, context.lambdas);
+  std::vector<at::Tensor> operands{q, k, v};
+  if (gate_) operands.push_back(gate_->forward(entered));  // [B, N, H]
+  const at::Tensor y = context.recompute_attention ? recomputed(operands, lambdas(), inner)
+                                                   : inner(operands, context.lambdas);
   return out_.forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
 }
 

@@ -52,11 +52,12 @@ class Block {
                   parallel::DropoutSite site) const;
 
   parallel::Communicator* tp_;
-  int64_t index_, heads_, kv_heads_, head_width_;  // heads of this rank
+  int64_t index_, heads_, kv_heads_, query_heads_, head_width_;  // heads of this rank
   double dropout_, attention_dropout_;
   bool pre_norm_;
   Norm attention_norm_;
   parallel::ColumnLinear qkv_;  // rows by key-value head: its query heads, its key, its value
+  std::unique_ptr<parallel::ColumnLinear> gate_;  // DIFF2's, a number a head
   std::unique_ptr<attention::Attention> attention_;
   parallel::RowLinear out_;
   Norm mlp_norm_;

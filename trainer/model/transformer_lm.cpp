@@ -41,6 +41,10 @@ attention::Kind attention_kind(AttentionConfig::Kind kind) {
       return attention::Kind::kCoda;
     case AttentionConfig::COG:
       return attention::Kind::kCog;
+    case AttentionConfig::DIFF:
+      return attention::Kind::kDiff;
+    case AttentionConfig::DIFF2:
+      return attention::Kind::kDiff2;
   }
   return attention::Kind::kSoftmax;
 }
@@ -53,6 +57,7 @@ attention::Options attention_options(const ModelConfig& model, const AttentionCo
   options.heads = model.heads() / ranks;
   options.kv_heads = model.kv_heads() / ranks;
   options.head_width = model.width() / model.heads();
+  options.layer = index;
   options.reference = attention.path() == AttentionConfig::REFERENCE;
   if (attention.path() == AttentionConfig::COMPOSED) options.gpu = attention::GpuPath::kComposed;
   if (attention.path() == AttentionConfig::FUSED) options.gpu = attention::GpuPath::kFused;
