@@ -132,22 +132,23 @@ def as_field_value(value: Any) -> str | None:
     return None
 
 
-def flatten(reader: Reader, table: Any, path: str = "") -> dict[str, Any]:
-    """{a: {b: 1}} and {"a.b": 1} alike as {"a.b": 1}."""
+def flatten(reader: Reader, table: Any, key: str) -> dict[str, Any]:
+    """What stands under a key: {a: {b: 1}} and {"a.b": 1} alike as {"a.b": 1}."""
     if not isinstance(table, dict):
-        raise reader.failure(path, f"{show(table)} where a table of fields is expected, as in model.layers = 4")
+        raise reader.failure(key, f"{show(table)} where a table of fields is expected, as in {key}.model.layers = 4")
     flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{path}.{key}".strip(".")
-        for field, entry in (flatten(reader, value, name) if isinstance(value, dict) else {name: value}).items():
+    for name, value in table.items():
+        below = flatten(reader, value, f"{key}.{name}") if isinstance(value, dict) else {"": value}
+        for rest, entry in below.items():
+            field = f"{name}.{rest}".rstrip(".")
             if field in flat:
-                raise reader.failure(field, "is set twice: keep one of the two")
+                raise reader.failure(f"{key}.{field}", "is set twice: keep one of the two")
             flat[field] = entry
     return flat
 
 
 def read_settings(reader: Reader, key: str = "set") -> SETTINGS:
-    known = flatten(reader, reader.take(key, lambda v: True, "", {}))
+    known = flatten(reader, reader.take(key, lambda v: True, "", {}), key)
     settings = {}
     for field, value in known.items():
         text = as_field_value(value)
@@ -182,7 +183,7 @@ def read_tune(top: Reader) -> Tune | None:
     grid: dict[str, list[str]] = {}
     tried = reader.take("grid", lambda v: isinstance(v, dict) and len(v) > 0, "a table of lists, as in "
                         "grid.optimizer.lr = [1e-3, 2e-3]")
-    for field, values in flatten(reader, tried).items():
+    for field, values in flatten(reader, tried, "grid").items():
         if not isinstance(values, list) or not values:
             raise reader.failure(f"grid.{field}", f"{show(values)} where a list of values to try is expected")
         texts = [as_field_value(value) for value in values]

@@ -72,13 +72,18 @@ def state_in_words(runs: list[dict[str, Any]]) -> str:
     return ", ".join(words)
 
 
+def why_no_runs(name: str, tuning: list[dict[str, Any]]) -> str:
+    tried = [run["state"] for run in tuning if run["variant"] == name]
+    return "no tuning run ended well" if set(tried) <= {DONE, FAILED} else "waits for tuning"
+
+
 def variant_row(sweep: Sweep, name: str, runs: list[dict[str, Any]], values: dict[str, dict[int, float]],
                 parameters: int) -> dict[str, Any]:
     own = [run for run in runs if run["variant"] == name]
     done = [run for run in own if run["state"] == DONE]
     middle = {key: stats.mean([run[key] for run in done if run[key] is not None])
               for key in ("step_ms", "memory_gib", "minutes")}
-    row = {"variant": name, "seeds": sorted(values[name]), "runs": state_in_words(own) if own else "waits for tuning",
+    row = {"variant": name, "seeds": sorted(values[name]), "runs": state_in_words(own),
            "mean": stats.mean(list(values[name].values())), "std": stats.deviation(list(values[name].values())),
            **middle, "parameters": parameters, "tuned": own[0]["tuned"] if own else None}
     for role, other in (("baseline", sweep.baseline), ("control", sweep.control)):
@@ -107,12 +112,15 @@ def make(runner: Runner) -> dict[str, Any]:
         "runs": tuning, "seed_is_compared": sweep.tune.seed in sweep.seeds,
         "chosen": {variant.name: dict(chosen(sweep, variant.name, runner.valid_nll) or ()) or None
                    for variant in sweep.variants}}
+    variants = [variant_row(sweep, variant.name, runs, values, parameters[variant.name]) for variant in sweep.variants]
+    for row in variants:
+        if row["tuned"] is None:
+            row["runs"] = why_no_runs(row["variant"], tuning)
     return {
         "name": sweep.name, "metric": sweep.metric, "unit": METRICS[sweep.metric][1], "seeds": sweep.seeds,
         "baseline": sweep.baseline, "control": sweep.control, "steps": some.steps,
         "tokens": some.steps * some.tokens_per_step,
-        "variants": [variant_row(sweep, variant.name, runs, values, parameters[variant.name])
-                     for variant in sweep.variants],
+        "variants": variants,
         "runs": runs, "tuning": tune or None,
     }
 
