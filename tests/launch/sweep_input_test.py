@@ -85,6 +85,18 @@ class BadFiles(SweepTest):
         self.refused(sweep_fakes.SWEEP + tune.replace("optimizer.lr", "optimizer.l"),
                      "variant plain: --set optimizer.l: unknown field")
 
+    def test_comparisons_of_one_variant(self):
+        self.changed('name = "wide"', 'name = "wide"\nbaseline = "our"', "variant wide.baseline: 'our' is no variant")
+
+    def test_files_of_the_tree_are_read(self):
+        with contextlib.chdir(sweep_fakes.ROOT):
+            files = sorted(pathlib.Path("launch/sweeps").glob("*.toml"))
+            found = {file.stem: spec.load(file) for file in files}
+        self.assertEqual([v.set["attention.kind"] for v in found["shakespeare_variants"].variants], [
+            "SOFTMAX", "SOFTMAX_WIDE", "DAGPAM", "NON", "NAP", "CODA", "COG", "DIFF", "DIFF2"])
+        self.assertEqual(found["depth"].compared_with("dagpam_15l", "baseline"), "softmax_15l")
+        self.assertIsNone(found["depth"].compared_with("softmax_4l", "baseline"))
+
     def test_command_line(self):
         for words in (["--slots", "0"], ["--slots", "x"], ["--list", "--report"], ["--minutes", "-1"]):
             done = self.sweep(*words, code=2)

@@ -33,6 +33,14 @@ class Whole(SweepTest):
         self.assertAlmostEqual(float(rows[2]["valid_nll_mean"]), ours["mean"])
         self.assertEqual(wide["runs"], "3 of 3 done")
 
+    def test_a_variant_may_have_its_own_baseline(self):
+        self.edit('name = "ours"', 'name = "ours"\nbaseline = "wide"')
+        self.sweep()
+        ours = self.table()["variants"][2]
+        self.assertEqual(ours["baseline"]["to"], "wide")
+        self.assertAlmostEqual(ours["baseline"]["mean"], -0.2)
+        self.assertIn("<b>ours</b> is better than wide.", (self.out / "report.html").read_text())
+
     def test_page_stands_alone(self):
         self.sweep()
         page = (self.out / "report.html").read_text()

@@ -88,11 +88,17 @@ def focus(axes: Any, drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> 
 
 
 def against_baseline(table: dict[str, Any], done: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs whose evaluations are those of the runs minus the baseline's at the same seed and step."""
-    base = {run["seed"]: dict(run["evaluations"]) for run in done if run["variant"] == table["baseline"]}
-    return [{**run, "evaluations": [(step, nll - base[run["seed"]][step]) for step, nll in run["evaluations"]
-                                    if step in base[run["seed"]]]}
-            for run in done if run["seed"] in base]
+    """Runs whose evaluations are those of the runs minus their baseline's at the same seed and step."""
+    known = {(run["variant"], run["seed"]): dict(run["evaluations"]) for run in done}
+    made = []
+    for row in table["variants"]:
+        other = row["baseline"]["to"] if row["baseline"] else row["variant"]
+        for run in done:
+            base = known.get((other, run["seed"]))
+            if run["variant"] == row["variant"] and base is not None:
+                made.append({**run, "evaluations": [(step, nll - base[step]) for step, nll in run["evaluations"]
+                                                    if step in base]})
+    return made
 
 
 def curves(table: dict[str, Any]) -> dict[str, str]:
@@ -100,9 +106,18 @@ def curves(table: dict[str, Any]) -> dict[str, str]:
     return {
         "valid": draw_curves(table, done, "evaluations", "valid", "validation nll (nats a token)"),
         "against": draw_curves(table, against_baseline(table, done), "evaluations", "against",
-                               f"nll minus that of {table['baseline']}"),
+                               "nll minus that of the baseline"),
         "training": draw_curves(table, done, "training", "training", "training loss (nats a token)"),
     }
+
+
+def is_one(table: dict[str, Any], role: str) -> bool:
+    """Whether all variants are compared with the same one."""
+    return {row[role]["to"] for row in table["variants"] if row[role]} == {table[role]}
+
+
+def label(table: dict[str, Any], row: dict[str, Any], role: str) -> str:
+    return row["variant"] if is_one(table, role) else f"{row['variant']} − {row[role]['to']}"
 
 
 def whiskers(axes: Any, table: dict[str, Any], role: str, rows: list[dict[str, Any]]) -> None:
@@ -116,9 +131,9 @@ def whiskers(axes: Any, table: dict[str, Any], role: str, rows: list[dict[str, A
         axes.plot(found["values"], [height] * len(found["values"]), "|", color=color, markersize=9, alpha=0.8, zorder=3)
         axes.plot([found["mean"]], [height], "o", color=color, markersize=7, zorder=4)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), [row["variant"] for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [label(table, row, role) for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel(f"difference to {table[role]} ({table['unit']})")
+    axes.set_xlabel(f"difference to {table[role] if is_one(table, role) else 'the ' + role} ({table['unit']})")
     axes.set_title("left of 0: better", loc="left", fontsize=9, color=INK)
     tidy(axes)
     limit_whiskers(axes, [row[role] for row in rows if row[role]])
@@ -138,15 +153,14 @@ def limit_whiskers(axes: Any, found: list[dict[str, Any]]) -> None:
 
 def differences(table: dict[str, Any]) -> str:
     """Dots and whiskers: the paired difference over seeds to the baseline, and to the control, with 95 % intervals."""
-    roles = [role for role in ("baseline", "control") if table[role]]
-    sides = [[row for row in table["variants"] if row["variant"] != table[role]] for role in roles]
-    known = [any(row[role]["mean"] is not None for row in rows) for role, rows in zip(roles, sides)]
-    if not any(known):
+    sides = {role: [row for row in table["variants"] if row[role]] for role in ("baseline", "control")}
+    sides = {role: rows for role, rows in sides.items() if rows}
+    if not any(row[role]["mean"] is not None for role, rows in sides.items() for row in rows):
         return ""
-    tallest = max(map(len, sides))
-    figure, axes = plt.subplots(1, len(roles), figsize=(4.6 * len(roles), 1.3 + 0.36 * tallest), squeeze=False)
-    for at, role in enumerate(roles):
-        whiskers(axes[0][at], table, role, sides[at])
+    tallest = max(map(len, sides.values()))
+    figure, axes = plt.subplots(1, len(sides), figsize=(4.6 * len(sides), 1.3 + 0.36 * tallest), squeeze=False)
+    for at, (role, rows) in enumerate(sides.items()):
+        whiskers(axes[0][at], table, role, rows)
     figure.tight_layout(w_pad=2.5)
     return as_svg(figure, "differences")
 

@@ -23,7 +23,6 @@ pre { background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size:
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .8rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
 """
-ROLES = ("baseline", "control")
 
 
 def escape(text: Any) -> str:
@@ -39,9 +38,20 @@ def digits_of(table: dict[str, Any]) -> int:
     return 2 if table["metric"].endswith("_ppl") else 4
 
 
-def difference_cells(found: dict[str, Any] | None, digits: int) -> str:
+def roles_of(table: dict[str, Any]) -> list[str]:
+    return [role for role in ("baseline", "control") if any(row[role] for row in table["variants"])]
+
+
+def heading(table: dict[str, Any], role: str) -> str:
+    """The name of what most variants are compared with; those that are compared with another say so."""
+    others = {row[role]["to"] for row in table["variants"] if row[role]}
+    return f"minus {table[role]}" if others == {table[role]} else f"minus {role}"
+
+
+def difference_cells(table: dict[str, Any], row: dict[str, Any], role: str) -> str:
+    found, digits = row[role], digits_of(table)
     if not found:
-        return '<td>–</td><td class="l soft">is itself</td>'
+        return '<td>–</td><td></td>'
     if found["mean"] is None:
         return f'<td>–</td><td class="l soft">{escape(found["verdict"])}</td>'
     cell = number(found["mean"], digits, sign=True)
@@ -50,21 +60,23 @@ def difference_cells(found: dict[str, Any] | None, digits: int) -> str:
                  f'{number(found["high"], digits, True)}]</span>')
     verdict = found["verdict"]
     kind = verdict if verdict in ("better", "worse") else "soft"
-    return f'<td>{cell}</td><td class="l {kind}">{escape(verdict.removesuffix(" at 95 %"))}</td>'
+    words = escape(verdict.removesuffix(" at 95 %"))
+    if heading(table, role) == f"minus {role}":
+        words += f'<br><span class="soft">{"than" if kind != "soft" else "from"} {escape(found["to"])}</span>'
+    return f'<td>{cell}</td><td class="l {kind}">{words}</td>'
 
 
 def variant_line(table: dict[str, Any], row: dict[str, Any]) -> str:
-    digits, roles = digits_of(table), [role for role in ROLES if table[role]]
-    cells = "".join(difference_cells(row[role], digits) for role in roles)
+    digits = digits_of(table)
+    cells = "".join(difference_cells(table, row, role) for role in roles_of(table))
     kind = ' class="base"' if row["variant"] == table["baseline"] else ""
     return (f'<tr{kind}><td class="l">{escape(row["variant"])}</td><td class="l">{escape(row["runs"])}</td>'
             f'<td>{number(row["mean"], digits)}</td><td>{number(row["std"], digits)}</td>{cells}</tr>')
 
 
 def variant_table(table: dict[str, Any]) -> str:
-    roles = [role for role in ROLES if table[role]]
-    heads = "".join(f'<th>minus {escape(table[role])}<br>[95 % interval]</th><th class="l">verdict</th>'
-                    for role in roles)
+    heads = "".join(f'<th>{escape(heading(table, role))}<br>[95 % interval]</th><th class="l">verdict</th>'
+                    for role in roles_of(table))
     lines = "\n".join(variant_line(table, row) for row in table["variants"])
     return (f'<div class="scroll"><table><caption>{escape(table["metric"])} ({escape(table["unit"])}) at the last step; lower is '
             f'better. Verdicts at 95 %, each comparison by itself.</caption><tr><th class="l">variant</th><th class="l">runs</th><th>mean</th>'
@@ -87,20 +99,23 @@ def cost_table(table: dict[str, Any]) -> str:
             f'{lines}</table></div>')
 
 
+def listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
 def in_words(table: dict[str, Any]) -> str:
     """The outcome in sentences, a paragraph for the baseline and one for the control."""
     paragraphs = []
-    for role in ROLES:
-        if not table[role]:
-            continue
+    phrases = {"better": "better than", "worse": "worse than", "not resolved at 95 %": "not to be told apart from"}
+    for role in roles_of(table):
         sentences = []
-        for verdict, phrase in (("better", "better than"), ("worse", "worse than"),
-                                ("not resolved at 95 %", "not to be told apart from")):
-            names = [row["variant"] for row in table["variants"] if row[role] and row[role]["verdict"] == verdict]
-            if names:
-                verb = "is" if len(names) == 1 else "are"
-                names = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-                sentences.append(f"<b>{escape(names)}</b> {verb} {phrase} {escape(table[role])}.")
+        found = [(row["variant"], row[role]) for row in table["variants"] if row[role]]
+        for other in dict.fromkeys(one["to"] for _, one in found):
+            for verdict, phrase in phrases.items():
+                names = [name for name, one in found if one["to"] == other and one["verdict"] == verdict]
+                if names:
+                    sentences.append(f"<b>{escape(listed(names))}</b> {'is' if len(names) == 1 else 'are'} {phrase} "
+                                     f"{escape(other)}.")
         if sentences:
             paragraphs.append(f"<p>{' '.join(sentences)}</p>")
     return "\n".join(paragraphs) or "<p>There are too few finished runs to compare anything.</p>"
@@ -169,9 +184,10 @@ def all_runs(table: dict[str, Any]) -> str:
 def facts(table: dict[str, Any]) -> str:
     runs = table["runs"] + (table["tuning"] or {"runs": []})["runs"]
     machines, versions = (sorted({run[key] for run in runs if run[key]}) for key in ("machine", "version"))
+    lengths = " or ".join(f"{steps:,} steps ({tokens:,} tokens)" for steps, tokens in table["lengths"])
     pairs = [("date", table["date"]), ("machine", " | ".join(machines) or "no run was made yet"),
              ("program", " | ".join(versions) or "no run was made yet"), ("command", table["command"]),
-             ("length of a run", f"{table['steps']:,} steps, {table['tokens']:,} tokens"),
+             ("length of a run", lengths),
              ("seeds", ", ".join(map(str, table["seeds"]))), ("baseline", table["baseline"]),
              ("control", table["control"] or "none")]
     return "<dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs) + "</dl>"

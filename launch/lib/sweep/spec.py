@@ -13,8 +13,8 @@ from typing import Any, Callable
 from .failure import Failure
 
 METRICS = {  # name -> (split, unit)
-    "valid_nll": ("valid", "nats a token"), "valid_ppl": ("valid", "perplexity"), "valid_bits": ("valid", "bits a token"),
-    "test_nll": ("test", "nats a token"), "test_ppl": ("test", "perplexity"), "test_bits": ("test", "bits a token"),
+    f"{split}_{short}": (split, unit) for split in ("valid", "test")
+    for short, unit in (("nll", "nats a token"), ("ppl", "perplexity"), ("bits", "bits a token"))
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 SETTINGS = dict[str, str]  # field path -> value, as --set takes them
@@ -25,6 +25,8 @@ class Variant:
     name: str
     recipes: list[str]
     set: SETTINGS
+    baseline: str | None = None  # what it is compared with, where that is not the sweep's
+    control: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Sweep:
 
     def variant(self, name: str) -> Variant:
         return next(variant for variant in self.variants if variant.name == name)
+
+    def compared_with(self, name: str, role: str) -> str | None:
+        """The variant that is the "baseline" or "control" of this one; None: it is that itself, or there is none."""
+        other = getattr(self.variant(name), role) or getattr(self, role)
+        return None if other == name else other
 
 
 class Reader:
@@ -169,7 +176,9 @@ def read_variants(top: Reader) -> list[Variant]:
                            "a name of letters, digits and _ . + - (no two _ in a row)")
         if name in [variant.name for variant in variants]:
             raise reader.failure("name", f"{show(name)} is the name of an earlier variant: give each its own")
-        variants.append(Variant(name, reader.texts("recipes"), read_settings(reader)))
+        others = [reader.take(role, lambda v: isinstance(v, str), "the name of a variant", None)
+                  for role in ("baseline", "control")]
+        variants.append(Variant(name, reader.texts("recipes"), read_settings(reader), *others))
         reader.finish()
     return variants
 
@@ -208,8 +217,9 @@ def read_data(top: Reader) -> dict[str, str]:
 def check_names(top: Reader, variants: list[Variant], tune: Tune | None, common: SETTINGS) -> None:
     """What must fit together: baseline and control are variants, tuned fields are set by nothing else."""
     names = [variant.name for variant in variants]
-    for key in ("baseline", "control"):
-        name = top.table.get(key)
+    said = [(key, top.table.get(key)) for key in ("baseline", "control")]
+    said += [(f"variant {v.name}.{key}", getattr(v, key)) for v in variants for key in ("baseline", "control")]
+    for key, name in said:
         if name is not None and name not in names:
             raise top.failure(key, f"{show(name)} is no variant" + nearest(str(name), names).replace(
                 "the keys here", "the variants"))
