@@ -71,8 +71,8 @@ class BadFiles(SweepTest):
         for line, words, code in (("set.model.layrs = 3", "variant plain: --set model.layrs: unknown field", 2),
                                   ('set.data.valid = "missing"', "missing.json", 3),
                                   ('set.data.valid = ""', "needs data.valid", 2)):
-            self.refused(sweep_fakes.SWEEP.replace("\n[[variant]]\nname = \"wide", f"\n{line}\n[[variant]]\nname = \"wide"),
-                         words, code=code)
+            plain = 'name = "plain"\n'
+            self.refused(sweep_fakes.SWEEP.replace(plain, f"{plain}{line}\n"), words, code=code)
         self.refused('metric = "test_nll"\n' + sweep_fakes.SWEEP, "metric test_nll needs data.test")
 
     def test_tuning(self):
@@ -132,7 +132,8 @@ class Arithmetic(unittest.TestCase):
             self.assertAlmostEqual(stats.incomplete_beta(1, 1, x), x, delta=1e-14)
             self.assertAlmostEqual(stats.incomplete_beta(3, 1, x), x ** 3, delta=1e-14)
             self.assertAlmostEqual(stats.incomplete_beta(1, 4, x), 1 - (1 - x) ** 4, delta=1e-14)
-            self.assertAlmostEqual(stats.incomplete_beta(0.5, 0.5, x), 2 / math.pi * math.asin(math.sqrt(x)), delta=1e-14)
+            arc = 2 / math.pi * math.asin(math.sqrt(x))
+            self.assertAlmostEqual(stats.incomplete_beta(0.5, 0.5, x), arc, delta=1e-14)
 
     def test_paired_difference(self):
         found = stats.paired({1: 2.0, 2: 4.0, 3: 7.0, 9: 1.0}, {1: 1.0, 2: 2.0, 3: 4.0, 8: 5.0})
@@ -172,7 +173,8 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual([s.cores for s in children.make_slots(made, 3, [0, 1], None)], [(), (), ()])
 
     def test_config_fields(self):
-        text = 'name: "a"\nmodel {\n  layers: 4\n}\ndata {\n  train {\n    prefix: "x: {"\n  }\n  train {\n    prefix: "y"\n  }\n}\n'
+        text = ('name: "a"\nmodel {\n  layers: 4\n}\ndata {\n  train {\n    prefix: "x: {"\n  }\n  train {\n'
+                '    prefix: "y"\n  }\n}\n')
         found = textproto.fields(text + "optimizer {\n  betas: 0.9\n  betas: 0.99\n}\n")
         self.assertEqual(found, {"name": '"a"', "model.layers": "4", "data.train.prefix": '"x: {"',
                                  "data.train.1.prefix": '"y"', "optimizer.betas": "0.9, 0.99"})
