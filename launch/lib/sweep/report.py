@@ -21,6 +21,7 @@ th { color: var(--soft); font-weight: 600; vertical-align: bottom; } tr:hover td
 th.l, td.l { text-align: left; } tr.base td { background: var(--band); }
 caption { text-align: left; padding: .4rem 0; }
 .better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
+.better .soft, .worse .soft { font-weight: 400; }
 figure { margin: 1rem 0 1.6rem; } figure svg { display: block; }
 pre { background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .8rem 0; }
