@@ -60,7 +60,7 @@ std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t
 
 class Scorer {
  public:
-  Scorer(const TransformerLm& model, const data::TokenDataset& data,
+  Scorer(const Model& model, const data::TokenDataset& data,
          const EvaluationOptions& options, at::Device device)
       : model_(model),
         data_(data),
@@ -109,7 +109,7 @@ class Scorer {
     }
   }
 
-  const TransformerLm& model_;
+  const Model& model_;
   const data::TokenDataset& data_;
   const EvaluationOptions& options_;
   at::Device device_;
@@ -122,7 +122,7 @@ class Scorer {
 
 double Evaluation::perplexity() const { return std::exp(nll); }
 
-Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
+Evaluation evaluate(const Model& model, const data::TokenDataset& data,
                     const EvaluationOptions& options, parallel::Communicator& group) {
   const at::NoGradGuard no_grad;
   const int64_t targets = data.tokens() - 1;
