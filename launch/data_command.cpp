@@ -11,6 +11,7 @@
 #include "data/tokenizer.h"
 #include "data/verify.h"
 #include "launch/program.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 #include "trainer/stop_signal.h"
 

@@ -60,8 +60,8 @@ std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t
 
 class Scorer {
  public:
-  Scorer(const Model& model, const data::TokenDataset& data,
-         const EvaluationOptions& options, at::Device device)
+  Scorer(const Model& model, const data::TokenDataset& data, const EvaluationOptions& options,
+         at::Device device)
       : model_(model),
         data_(data),
         options_(options),
