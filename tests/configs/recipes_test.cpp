@@ -32,7 +32,8 @@ const std::vector<std::vector<std::string>>& families() {
          "shakespeare_char_cpu_dagpam_trained", "shakespeare_char_cpu_dagpam_fixed"},
         {"shakespeare_char"},
         {"gpt2_124m_softmax", "gpt2_124m_dagpam"},
-        {"gpt2_1p5b_dagpam"}};
+        {"gpt2_1p5b_dagpam"},
+        {"pairs_smoke"}};
     for (const std::string stem : {"multi30k_pre", "multi30k_post", "iwslt14", "wmt14"}) {
       out.push_back({stem + "_softmax", stem + "_dagpam"});
     }
