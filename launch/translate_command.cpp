@@ -28,7 +28,7 @@ struct Arguments {
   std::string backend = "AUTO";
 };
 
-// The sources of the input's lines, with their end token; empty where a line holds no text.
+// The sources of the input's lines, with their end token; empty where a line is blank.
 std::vector<std::vector<int32_t>> read_sources(const std::string& path,
                                                const CheckpointModel& loaded, int32_t end) {
   const data::InputFile file(path);
@@ -40,6 +40,7 @@ std::vector<std::vector<int32_t>> read_sources(const std::string& path,
   for (std::string_view line; lines.next(line);) {
     const std::string where = path + ":" + std::to_string(lines.number());
     std::vector<int32_t>& source = sources.emplace_back();
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     try {
       loaded.tokenizer->encode_prompt(line, source);
     } catch (const DataError& error) {
