@@ -76,9 +76,11 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
     dropout.samples = context.samples;
     dropout.head_offset = tp_->rank() * heads_;
   }
+  attention::SeenWeights seen;
+  attention::SeenWeights* const look = context.observer != nullptr ? &seen : nullptr;
   // in: q, k, v and the gate, where there is one.
-  const auto inner = [this, context, dropout, cache](const std::vector<at::Tensor>& in,
-                                                     const attention::Lambdas& lambdas) {
+  const auto inner = [this, context, dropout, cache, look](const std::vector<at::Tensor>& in,
+                                                           const attention::Lambdas& lambdas) {
     // The CPU kernels take float32; bfloat16 is widened on the way in and rounded on the way out.
     // Those of a GPU take it as it is, and sum in float32.
     const at::ScalarType type = in[0].scalar_type();
@@ -94,18 +96,32 @@ at::Tensor Block::attend(const at::Tensor& x, const BlockContext& context,
                    .rotary = context.rotary ? &*context.rotary : nullptr,
                    .dropout = dropout.p > 0 ? &dropout : nullptr,
                    .cache = cache,
-                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr})
+                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr,
+                   .seen = look})
         .to(type);
   };
   std::vector<at::Tensor> operands{q, k, v};
   if (gate_) operands.push_back(gate_->forward(entered));  // [B, N, H]
   const at::Tensor y = context.recompute_attention ? recomputed(operands, lambdas(), inner)
                                                    : inner(operands, context.lambdas);
-  return out_.forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
+  const at::Tensor output =
+      out_.forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
+  if (context.observer != nullptr) context.observer->attention(index_, seen, output);
+  return output;
+}
+
+at::Tensor Block::without_sums(const at::Tensor& x, const BlockContext& context,
+                               attention::KeyValueCache* cache) const {
+  const at::Tensor attended = pre_norm_ ? attend(attention_norm_.forward(x), context, cache)
+                                        : attention_norm_.forward(attend(x, context, cache));
+  if (context.parts == BlockParts::kAttentionOnly) return attended;
+  return pre_norm_ ? mlp_.forward(mlp_norm_.forward(attended), context.stream)
+                   : mlp_norm_.forward(mlp_.forward(attended, context.stream));
 }
 
 at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
                           attention::KeyValueCache* cache) const {
+  if (context.parts != BlockParts::kWhole) return without_sums(x, context, cache);
   const auto attended = [&](const at::Tensor& input) {
     return drop(attend(input, context, cache), context, parallel::DropoutSite::kAttentionOut);
   };

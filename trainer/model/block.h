@@ -30,6 +30,8 @@ struct BlockContext {
   bool recompute_attention = false;  // its inner part
   attention::Lambdas lambdas;        // of a block that is computed again; else undefined
   int64_t first_token = 0;           // of the residual stream that this rank holds
+  Observer* observer = nullptr;
+  BlockParts parts = BlockParts::kWhole;
 };
 
 class Block {
@@ -48,6 +50,8 @@ class Block {
  private:
   at::Tensor attend(const at::Tensor& x, const BlockContext& context,
                     attention::KeyValueCache* cache) const;
+  at::Tensor without_sums(const at::Tensor& x, const BlockContext& context,
+                          attention::KeyValueCache* cache) const;
   at::Tensor drop(const at::Tensor& x, const BlockContext& context,
                   parallel::DropoutSite site) const;
 

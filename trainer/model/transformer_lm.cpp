@@ -164,10 +164,12 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
                                    ? input.positions
                                    : at::arange(past, past + tokens, input.tokens.options());
   BlockContext context;
-  context.visibility.causal = true;
+  context.visibility.causal = input.causal;
   context.visibility.begin = input.key_begin;
   context.samples = input.samples;
   context.dropout = input.dropout;
+  context.observer = input.observer;
+  context.parts = input.parts;
   context.stream = stream_of(input);
   if (context.stream == parallel::Stream::kOwnTokens) {
     context.first_token = tp_.group.rank() * (tokens / tp_.group.size());
@@ -176,6 +178,7 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
   if (rotary_.cos.defined()) context.rotary = rotary_at(rotary_, positions);
   at::Tensor x = embed(input, positions, context);  // [B, N, C] or own tokens, as in every block
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    if (input.observer) input.observer->stream(static_cast<int64_t>(i), x);
     attention::KeyValueCache* cache = input.caches ? &(*input.caches)[i] : nullptr;
     if (input.recompute != configs::TrainConfig::FULL) {
       x = blocks_[i]->forward(x, context, cache);
@@ -189,8 +192,13 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
                      return blocks_[i]->forward(in[0], again, cache);
                    });
   }
+  if (input.observer) input.observer->stream(model_.layers(), x);
   if (final_norm_) x = final_norm_->forward(x);
   return parallel::enter_cut_layer(x, tp_.group, context.stream);  // [B, N, C]
+}
+
+attention::Lambdas TransformerLm::lambdas(int64_t index) const {
+  return lambdas_ ? lambdas_->layer(index) : attention::Lambdas{};
 }
 
 at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {

@@ -15,6 +15,7 @@
 #include "configs/run.pb.h"
 #include "parallel/parameter.h"
 #include "trainer/model/layers.h"
+#include "trainer/model/observer.h"
 
 namespace dagpam::trainer {
 
@@ -33,6 +34,10 @@ struct ForwardInput {
   // What backward computes again. Samples, dropout and key_begin must then live until backward.
   configs::TrainConfig::Recompute recompute = configs::TrainConfig::NONE;
   std::vector<attention::KeyValueCache>* caches = nullptr;  // one a layer: generation
+  // Of an analysis.
+  Observer* observer = nullptr;
+  BlockParts parts = BlockParts::kWhole;
+  bool causal = true;  // false: every token sees all others
 };
 
 class Block;
@@ -67,6 +72,9 @@ class TransformerLm {
   // of -log p over the vocabulary.
   at::Tensor losses(const ForwardInput& input, const at::Tensor& targets, int64_t first = 0,
                     double smoothing = 0) const;
+
+  // Of layer `index`, as the layer uses them; undefined where attention has none.
+  attention::Lambdas lambdas(int64_t index) const;
 
   std::vector<attention::KeyValueCache> make_caches() const {
     return std::vector<attention::KeyValueCache>(static_cast<size_t>(model_.layers()));
