@@ -59,7 +59,7 @@ class AnalyzeTest(unittest.TestCase):
                              [list(row.values()) for row in found[table]], table)
         for row in found["weights"]:
             self.assertAlmostEqual(row["row_sum_mean"], 1, delta=0.05)  # both lambdas near 1
-            self.assertGreater(row["negative_share"], 0)
+            self.assertEqual(row["negative_share"] > 0, row["min"] < 0)
         for table in ("weights_plus", "weights_minus"):
             for row in found[table]:
                 self.assertAlmostEqual(row["row_sum_min"], 1, places=5)
@@ -114,8 +114,8 @@ class AnalyzeTest(unittest.TestCase):
 
     def test_along_a_run(self):
         lines = [json.loads(line) for line in (self.run_dir / "analysis.jsonl").read_text().splitlines()]
-        self.assertEqual([line["step"] for line in lines], [0, 4, 8])
-        self.assertEqual([len(line["gradients"]) for line in lines], [2, 2, 2])
+        self.assertEqual([line["step"] for line in lines], [0, 4])  # a stop leaves step 8 to the resume
+        self.assertEqual([len(line["gradients"]) for line in lines], [2, 2])
 
     def test_maps(self):
         maps = json.loads((self.out / "maps.json").read_text())
