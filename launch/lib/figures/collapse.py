@@ -21,35 +21,42 @@ def spread(one, table, measure):
 
 
 def draw_measure(axes, analyses, names, table, measure):
+    means = [mean for one in analyses for mean in spread(one, table, measure)[1]]
+    falls = measure != "cosine" and min(means) < 0.02  # then logarithmic, without the deviations
     for index, (one, name) in enumerate(zip(analyses, names)):
         layers, means, deviations = spread(one, table, measure)
         look = style.series(index)
         axes.plot(layers, means, label=name, **look)
-        if measure == "cosine":
+        if not falls:
             axes.fill_between(layers, [m - d for m, d in zip(means, deviations)],
                               [m + d for m, d in zip(means, deviations)], color=look["color"], alpha=0.15, lw=0)
-    if measure != "cosine":
+    if falls:
         axes.set_yscale("log")
-        if all(one.get("precision") in FLOOR for one in analyses):
-            floor = max(FLOOR[one["precision"]] for one in analyses)
-            low = min(m for one in analyses for m in spread(one, table, measure)[1] if m > 0)
-            if low < floor:
-                axes.axhspan(axes.get_ylim()[0], floor, color="#eeeeee", lw=0)
-                axes.margins(y=0)
-                axes.annotate("rounding", (0.98, floor), xycoords=("axes fraction", "data"), ha="right", va="top",
-                              color="#666666", fontsize=8)
+        shade_rounding(axes, analyses)
     axes.set_xlabel("layer")
     axes.set_ylabel(MEASURES[measure])
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
+def shade_rounding(axes, analyses):
+    """What lies below the floor of a precision, where the figure reaches so far, says nothing."""
+    floor = max(FLOOR.get(one.get("precision"), 0) for one in analyses)
+    bottom, top = axes.get_ylim()
+    if bottom >= floor:
+        return
+    axes.axhspan(bottom, floor, color="#eeeeee", lw=0)
+    axes.set_ylim(bottom, top)
+    axes.annotate("rounding", (0.98, floor), xycoords=("axes fraction", "data"), ha="right", va="top",
+                  color="#666666", fontsize=8)
+
+
 def draw_double_log(axes, analyses, names, table, measure):
     """-log10 of the ratio on a logarithmic axis: a doubly exponential fall is a straight line, an exponential one
-    bends down. Rounding is left out."""
+    bends down. Left out: what enters the first layer, and rounding."""
     for index, (one, name) in enumerate(zip(analyses, names)):
         layers, means, _ = spread(one, table, measure)
         floor = FLOOR.get(one.get("precision"), 0)
-        points = [(layer, -math.log10(mean)) for layer, mean in zip(layers, means) if floor < mean < 1]
+        points = [(layer, -math.log10(mean)) for layer, mean in zip(layers, means) if layer > 0 and floor < mean < 1]
         if points:
             axes.plot(*zip(*points), label=name, **style.series(index))
     axes.set_yscale("log")

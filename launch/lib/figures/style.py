@@ -25,6 +25,8 @@ matplotlib.rcParams.update({
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "dagpam",
     "savefig.dpi": 150,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.05,
 })
 
 
