@@ -39,10 +39,13 @@ class Diff : public Attention {
       : options_(options), start_(0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(options.layer))) {
     // Every rank sees only its own heads' part of the gradients of what all heads share.
     const parallel::ParameterOptions shared{.partial_gradient = true, .decay = false};
+    // The norm undoes what lambda does to an answer's size: only its direction is left.
+    parallel::ParameterOptions factor = shared;
+    factor.gradient_cancels = true;
     const char* const names[] = {"lq1", "lk1", "lq2", "lk2"};
     for (size_t i = 0; i < 4; ++i) {
       factors_[i] = parameters.add(prefix + names[i], {options.head_width},
-                                   parallel::Init::normal(kDeviation), shared);
+                                   parallel::Init::normal(kDeviation), factor);
     }
     norm_ = parameters.add(prefix + "norm", {2 * options.head_width}, parallel::Init::constant(1),
                            shared);

@@ -35,7 +35,8 @@ struct Subject {
   configs::RunConfig config;  // resolved
   int64_t step = 0;
   std::unique_ptr<data::Tokenizer> tokenizer;  // or nullptr: none is known
-  std::unique_ptr<trainer::TransformerLm> model;
+  std::unique_ptr<trainer::Model> owner;
+  const trainer::TransformerLm* model = nullptr;
 };
 
 void check(const Arguments& arguments) {
@@ -70,6 +71,10 @@ configs::RunConfig untrained_config(const Arguments& arguments,
   config.mutable_parallel()->clear_tensor();
   configs::validate(config);
   config = configs::with_defaults(config);
+  if (config.model().kind() != configs::ModelConfig::DECODER) {
+    throw ConfigError("model.kind: " + configs::ModelConfig::Kind_Name(config.model().kind()) +
+                      " is not analyzed yet, DECODER is: give a language model");
+  }
   if (config.model().has_vocab()) return config;
   if (!sidecar) {
     throw ConfigError("model.vocab: not set, and " + arguments.data +
@@ -95,17 +100,21 @@ Subject open_subject(const Arguments& arguments, const std::optional<data::Sidec
                      parallel::Communicator& alone) {
   const at::ScalarType type = arguments.wide ? at::kDouble : at::kFloat;
   Subject subject;
+  const trainer::TensorParallel tp{alone};
   if (arguments.untrained) {
     subject.config = untrained_config(arguments, sidecar);
-    subject.model = std::make_unique<trainer::TransformerLm>(
-        subject.config.model(), subject.config.attention(), trainer::TensorParallel{alone}, type);
-    subject.model->parameters().initialise(subject.config.train().seed());
-    scale_queries(*subject.model, arguments.query_gain);
-    subject.model->move_to(alone.device());
+    auto model = std::make_unique<trainer::TransformerLm>(subject.config.model(),
+                                                          subject.config.attention(), tp, type);
+    model->parameters().initialise(subject.config.train().seed());
+    scale_queries(*model, arguments.query_gain);
+    model->move_to(alone.device());
     if (sidecar) subject.tokenizer = data::tokenizer_from_json(sidecar->tokenizer_json);
+    subject.model = model.get();
+    subject.owner = std::move(model);
     return subject;
   }
   CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, alone);
+  subject.model = &loaded.language_model();
   if (sidecar && sidecar->tokenizer_digest != loaded.tokenizer->digest()) {
     throw DataError(arguments.data + ".json: tokenizer " + sidecar->tokenizer_digest +
                     " is not the checkpoint's " + loaded.tokenizer->digest() +
@@ -114,9 +123,12 @@ Subject open_subject(const Arguments& arguments, const std::optional<data::Sidec
   subject.config = std::move(loaded.saved.config);
   subject.step = loaded.saved.step;
   subject.tokenizer = std::move(loaded.tokenizer);
-  subject.model = arguments.wide
-                      ? trainer::copy_model(*loaded.model, subject.config.attention(), alone, type)
-                      : std::move(loaded.model);
+  subject.owner = std::move(loaded.model);
+  if (arguments.wide) {
+    auto wide = trainer::copy_model(*subject.model, subject.config.attention(), alone, type);
+    subject.model = wide.get();
+    subject.owner = std::move(wide);
+  }
   return subject;
 }
 

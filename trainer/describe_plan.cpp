@@ -4,6 +4,7 @@
 
 #include "configs/run_config.h"
 #include "trainer/memory_plan.h"
+#include "trainer/parameter_counts.h"
 #include "trainer/run_plan.h"
 
 namespace dagpam::trainer {

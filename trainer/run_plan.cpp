@@ -11,8 +11,6 @@
 
 namespace dagpam::trainer {
 
-using configs::AttentionConfig;
-using configs::ModelConfig;
 using configs::RunConfig;
 
 namespace {
@@ -96,6 +94,15 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
   return plan;
 }
 
+int64_t micro_batch_tokens(const RunPlan& plan) {
+  const configs::TrainConfig& train = plan.config.train();
+  if (plan.config.model().kind() != configs::ModelConfig::ENCODER_DECODER) {
+    return train.micro_batch() * plan.config.model().context();
+  }
+  const int64_t parts = plan.copies * train.accumulation();
+  return (train.batch_tokens() + parts - 1) / parts;
+}
+
 data::BatchOptions batch_options(const RunPlan& plan, int copy) {
   data::BatchOptions options;
   options.seed = plan.config.train().seed();
@@ -107,73 +114,6 @@ data::BatchOptions batch_options(const RunPlan& plan, int copy) {
   options.ranks = plan.copies;
   options.prefetch = plan.config.data().prefetch();
   return options;
-}
-
-AttentionConfig::Kind layer_attention(const ModelConfig& model, const AttentionConfig& attention,
-                                      int64_t index) {
-  const bool end = index == 0 || index == model.layers() - 1;
-  return attention.kind() == AttentionConfig::COG && end ? AttentionConfig::SOFTMAX
-                                                         : attention.kind();
-}
-
-bool has_query_map(AttentionConfig::Kind kind) {
-  return kind == AttentionConfig::SOFTMAX_WIDE || kind == AttentionConfig::DAGPAM;
-}
-
-int64_t projected_rows(AttentionConfig::Kind kind, int64_t heads, int64_t kv_heads,
-                       int64_t head_width) {
-  const int64_t rows = (heads + 2 * kv_heads) * head_width;
-  return kind == AttentionConfig::DIFF2 ? rows + heads * (head_width + 1) : rows;
-}
-
-int64_t own_elements(AttentionConfig::Kind kind, int64_t heads, int64_t head_width) {
-  if (has_query_map(kind)) return heads * head_width * head_width;
-  if (kind == AttentionConfig::NAP) return 2 * heads;
-  return kind == AttentionConfig::DIFF ? 6 * head_width : 0;
-}
-
-ParameterCounts count_parameters(const RunConfig& config) {
-  const ModelConfig& m = config.model();
-  const int64_t head = m.width() / m.heads(), bias = m.bias() ? 1 : 0;
-  const AttentionConfig::Kind kind = config.attention().kind();
-  const int64_t qkv_rows = projected_rows(kind, m.heads(), m.kv_heads(), head);
-  const int64_t mlp_ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
-
-  const int64_t projections =
-      m.width() * (qkv_rows + m.width()) + (mlp_ins + 1) * m.width() * m.mlp_width();
-  const int64_t biases = bias * (qkv_rows + 2 * m.width() + mlp_ins * m.mlp_width());
-  const int64_t norm = m.width() * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
-  const int64_t own = own_elements(kind, m.heads(), head);
-  int64_t lambdas = 0;
-  const auto& lambda = config.attention().lambda();
-  if (kind == AttentionConfig::DAGPAM && lambda.mode() == configs::LambdaConfig::TRAINED) {
-    lambdas = lambda.scope() == configs::LambdaConfig::MODEL   ? 2
-              : lambda.scope() == configs::LambdaConfig::LAYER ? 2 * m.layers()
-                                                               : 2 * m.layers() * m.heads();
-  }
-  const int64_t table = m.vocab() * m.width();
-  const int64_t final_norm = m.norm_position() == ModelConfig::PRE ? norm : 0;
-  const int64_t positions = m.positions() == ModelConfig::LEARNED ? m.context() * m.width() : 0;
-
-  ParameterCounts counts;
-  counts.in_matmuls = m.layers() * projections + table;
-  counts.all = m.layers() * (projections + biases + 2 * norm + own) + lambdas + final_norm +
-               positions + table * (m.tied_embeddings() ? 1 : 2);
-  return counts;
-}
-
-double flops_per_token(const RunConfig& config) {
-  const ModelConfig& m = config.model();
-  const auto kind = config.attention().kind();
-  const double layer_width = static_cast<double>(m.layers()) * static_cast<double>(m.width());
-  const bool two = kind == AttentionConfig::DAGPAM || kind == AttentionConfig::DIFF2;
-  const double attention = two ? 10 : 6;
-  double flops = 6 * static_cast<double>(count_parameters(config).in_matmuls);
-  flops += attention * layer_width * static_cast<double>(m.context());
-  if (has_query_map(kind)) {
-    flops += 6 * layer_width * static_cast<double>(m.width() / m.heads());
-  }
-  return flops;
 }
 
 }  // namespace dagpam::trainer

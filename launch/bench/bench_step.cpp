@@ -15,6 +15,7 @@
 #include "launch/bench/row.h"
 #include "parallel/devices.h"
 #include "trainer/run_folder.h"
+#include "trainer/parameter_counts.h"
 #include "trainer/run_plan.h"
 #include "trainer/run_reporter.h"
 #include "trainer/telemetry/console.h"

@@ -176,7 +176,7 @@ std::vector<int64_t> spread_starts(int64_t tokens, int64_t count, int64_t length
   return starts;
 }
 
-std::unique_ptr<TransformerLm> copy_model(const TransformerLm& model,
+std::unique_ptr<TransformerLm> copy_model(const Model& model,
                                           const configs::AttentionConfig& attention,
                                           parallel::Communicator& tp, at::ScalarType type) {
   auto copy = std::make_unique<TransformerLm>(model.config(), attention, TensorParallel{tp}, type);

@@ -56,8 +56,9 @@ Analysis analyze(const TransformerLm& model, WindowReader& reader,
 // tokens without overlap. Empty where they do not fit.
 std::vector<int64_t> spread_starts(int64_t tokens, int64_t count, int64_t length);
 
-// A model of the same weights in another type, on `tp`'s device. `model` is whole on this rank.
-std::unique_ptr<TransformerLm> copy_model(const TransformerLm& model,
+// A language model of the same weights in another type, on `tp`'s device. `model` is whole on this
+// rank.
+std::unique_ptr<TransformerLm> copy_model(const Model& model,
                                           const configs::AttentionConfig& attention,
                                           parallel::Communicator& tp, at::ScalarType type);
 

@@ -24,7 +24,7 @@ RunAnalysis::RunAnalysis(const configs::RunConfig& config, const RunFolder& fold
   lines_ = std::make_unique<MetricsWriter>(folder.analysis());
 }
 
-void RunAnalysis::analyze(const TransformerLm& model, int64_t step) {
+void RunAnalysis::analyze(const Model& model, int64_t step) {
   const at::Device device = model.parameters().all().front()->value.device();
   const auto alone = parallel::make_self_communicator(device);
   const auto copy = copy_model(model, config_.attention(), *alone, at::kFloat);

@@ -25,7 +25,7 @@ class RunAnalysis {
   // What analyze() finds of a float32 copy of the model, which is gone afterwards: the model, its
   // gradients and what hangs on them stay untouched. The sequences are the same at every step: 4 of
   // the model's context, or as many as the split holds.
-  void analyze(const TransformerLm& model, int64_t step);
+  void analyze(const Model& model, int64_t step);
 
   void flush();  // until analysis.jsonl is on disk; from any thread. Throws IoError.
 

@@ -60,8 +60,7 @@ std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t
 
 // Windows of equal length and score_from. Returns the sum of their nll in nats: a float64 scalar on
 // the device, which the host does not wait for.
-at::Tensor score(const TransformerLm& model, WindowReader& reader,
-                 const std::vector<Window>& windows) {
+at::Tensor score(const Model& model, WindowReader& reader, const std::vector<Window>& windows) {
   std::vector<int64_t> starts;
   for (const Window& window : windows) starts.push_back(window.start);
   const auto [input, targets] = reader.read(starts, windows.front().length);
@@ -73,7 +72,7 @@ at::Tensor score(const TransformerLm& model, WindowReader& reader,
 
 double Evaluation::perplexity() const { return std::exp(nll); }
 
-Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
+Evaluation evaluate(const Model& model, const data::TokenDataset& data,
                     const EvaluationOptions& options, parallel::Communicator& group) {
   const at::NoGradGuard no_grad;
   const int64_t targets = data.tokens() - 1;
