@@ -56,12 +56,8 @@ class Diff : public Attention {
     const at::ScalarType type = in.q.scalar_type();
     const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
     const at::Tensor lam = lambda(wide);
-    const at::Tensor y =
-        call.has_kernels() && call.dropout == nullptr
-            ? by_kernels(call, lam)
-            : call.attend_weighted({lam}, [kv_heads = options_.kv_heads](const Scores& scores) {
-                return weights(scores, kv_heads);
-              });
+    const at::Tensor y = call.has_kernels() && call.dropout == nullptr ? by_kernels(call, lam)
+                                                                       : by_weights(call, lam);
     return normed(y.to(wide)).to(type);
   }
 
@@ -74,12 +70,23 @@ class Diff : public Attention {
   }
 
   // Weights [B, H, N, M] of the heads' own values: both halves of a pair have the pair's.
-  static at::Tensor weights(const Scores& scores, int64_t kv_heads) {
-    const at::Tensor p = reference::visible_softmax(scores.scaled(), scores.visible);
-    const int64_t batch = p.size(0), group = p.size(1) / kv_heads;
-    const at::Tensor maps = p.reshape({batch, kv_heads / 2, 2, group, p.size(2), p.size(3)});
-    const at::Tensor difference = maps.select(2, 0) - scores.own[0] * maps.select(2, 1);
-    return difference.unsqueeze(2).expand(maps.sizes()).reshape(p.sizes());
+  static at::Tensor by_weights(const Call& call, const at::Tensor& lam) {
+    SeenWeights* const seen = call.seen;
+    const auto weighting = [seen, kv_heads = call.k.size(2)](const Scores& scores) {
+      const at::Tensor p = reference::visible_softmax(scores.scaled(), scores.visible);
+      const int64_t batch = p.size(0), group = p.size(1) / kv_heads;
+      const at::Tensor maps = p.reshape({batch, kv_heads / 2, 2, group, p.size(2), p.size(3)});
+      const at::Tensor plus = maps.select(2, 0), minus = maps.select(2, 1);
+      if (seen != nullptr) {
+        seen->plus = plus.flatten(1, 2);
+        seen->minus = minus.flatten(1, 2);
+      }
+      const at::Tensor difference = plus - scores.own[0] * minus;
+      return difference.unsqueeze(2).expand(maps.sizes()).reshape(p.sizes());
+    };
+    const at::Tensor y = call.attend_weighted({lam}, weighting);
+    if (seen != nullptr) seen->weights = seen->plus - lam * seen->minus;
+    return y;
   }
 
   // Either map times either value, as 2 H heads: what the kernels do not know, values wider than

@@ -21,7 +21,7 @@ constexpr const char* kWatch = "give seconds, as in 900, or 0 for any time";
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 58> kRanges = {{
+constexpr std::array<Range, 59> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
     {"model.encoder_layers", 1, 10000, false, false, "give the number of blocks, as in 6"},
     {"model.width", 1, 1 << 20, false, false,
@@ -78,6 +78,7 @@ constexpr std::array<Range, 58> kRanges = {{
     {"checkpoint.keep_every", 0, kSteps, false, false, "give steps, or 0 for none"},
     {"checkpoint.keep_best", 0, 1 << 20, false, false, "give a number of checkpoints, or 0"},
     {"log.every", 1, kSteps, false, false, "give steps, as in 10"},
+    {"log.analyze_every", 0, kSteps, false, false, "give steps, as in 1000, or 0 for none"},
     {"watchdog.init_s", 0, kSeconds, false, false, kWatch},
     {"watchdog.step_s", 0, kSeconds, false, false, kWatch},
     {"watchdog.evaluation_s", 0, kSeconds, false, false, kWatch},

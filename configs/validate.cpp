@@ -152,6 +152,27 @@ void check_batches(const TrainConfig& train) {
                                 text(nearest_divisor(train.global_batch(), train.micro_batch())));
 }
 
+void check_log(const RunConfig& config) {
+  const int64_t every = config.log().analyze_every();
+  if (every == 0) return;
+  if (config.model().kind() != ModelConfig::DECODER) {
+    fail("log.analyze_every", text(every) + " analyses a language model, but model.kind is " +
+                                  ModelConfig::Kind_Name(config.model().kind()) +
+                                  ": set log.analyze_every to 0");
+  }
+  if (config.data().valid().empty()) {
+    fail("log.analyze_every", text(every) + " analyses the model on data.valid, which is not " +
+                                  "set: set data.valid, or log.analyze_every to 0");
+  }
+  if (config.parallel().tensor() > 1) {
+    fail("log.analyze_every",
+         text(every) + " needs a copy of the model on one rank, but " + "parallel.tensor " +
+             text(config.parallel().tensor()) +
+             " cuts it: set log.analyze_every to 0, and run `dagpam analyze` " +
+             "on its checkpoints");
+  }
+}
+
 }  // namespace
 
 void validate(const RunConfig& config) {
@@ -168,6 +189,7 @@ void validate(const RunConfig& config) {
   check_length(full.train(), full.model().context());
   check_batches(full.train());
   check_precision(full.train());
+  check_log(full);
 }
 
 int data_parallel_size(const RunConfig& config, int ranks) {

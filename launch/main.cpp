@@ -89,6 +89,7 @@ int run(int argc, char** argv) {
   add_translate_command(app, program);
   add_check_command(app, program);
   add_ckpt_command(app, program);
+  add_analyze_command(app, program);
   add_bench_command(app, program);
   try {
     app.parse(argc, argv);

@@ -28,6 +28,7 @@ configs::RunConfig with_layout(configs::RunConfig config, const Layout& layout) 
   config.mutable_parallel()->set_tensor(layout.tp);
   config.mutable_parallel()->set_sequence_parallel(layout.sequence);
   config.mutable_parallel()->set_zero(layout.zero ? 1 : 0);
+  config.mutable_log()->set_analyze_every(0);  // nothing is logged here
   return config;
 }
 

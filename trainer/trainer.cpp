@@ -15,6 +15,7 @@
 #include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
+#include "trainer/analysis/run_analysis.h"
 #include "trainer/bad_step_policy.h"
 #include "trainer/evaluation/split_evaluation.h"
 #include "trainer/hang_guard.h"
@@ -81,6 +82,8 @@ class Run {
   bool look_for_bad_steps();
   void roll_back();
   void evaluate_split(const std::string& prefix, const std::string& split);
+  void start_analyses();
+  void analyze();
   void save();
   void finish_run();
 
@@ -97,7 +100,8 @@ class Run {
   std::unique_ptr<BadStepPolicy> bad_steps_;
   std::unique_ptr<data::BatchSource> batches_;
   std::unique_ptr<RunReporter> reporter_;
-  std::unique_ptr<RunSaver> saver_;  // after what its threads use
+  std::unique_ptr<RunAnalysis> analysis_;  // rank 0, where log.analyze_every says so
+  std::unique_ptr<RunSaver> saver_;        // after what its threads use
   Progress progress_;
   int64_t saved_step_ = -1;  // that a save has begun of, or that was loaded
 };
@@ -156,6 +160,7 @@ void Run::start_state() {
   settings.before_commit = [this] {
     claim_->check();
     reporter_->flush();  // a checkpoint never runs ahead of the lines that lead to it
+    if (analysis_) analysis_->flush();
   };
   settings.config = plan_.config;
   settings.tokenizer_json = plan_.data.tokenizer_json;
@@ -180,6 +185,7 @@ void Run::loop() {
                         world_.device().is_cuda());
   control_->poll_now(saver_.get());  // what came while all was being made ready
   control_->stop_after(progress_.step);
+  start_analyses();
   // An evaluation that a stop cut short comes first.
   if (progress_.step > 0 && due(eval_every)) evaluate_split(config.data().valid(), "valid");
   while (!control_->stop() && progress_.step < plan_.steps) {
@@ -200,6 +206,7 @@ void Run::loop() {
     if (log) reporter_->log(progress_, *step_);
     const auto away = std::chrono::steady_clock::now();
     if (due(eval_every)) evaluate_split(config.data().valid(), "valid");
+    if (due(config.log().analyze_every())) analyze();
     if (control_->take_save_wish() || save_due) save();
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - away;
     reporter_->exclude(spent.count());
@@ -218,6 +225,7 @@ void Run::finish_run() {
   saver_->finish();
   control_->settle();
   if (first()) reporter_->flush();
+  if (analysis_) analysis_->flush();
   const std::string where = "step " + std::to_string(progress_.step) + " of " +
                             std::to_string(plan_.steps) + ", saved in " + folder_.checkpoints();
   if (start_record_) start_record_->ended_cleanly();
@@ -260,6 +268,25 @@ void Run::roll_back() {
   saved_step_ = progress_.step;
   step_->guard().count_rollback();
   reporter_->start_from(progress_);
+  start_analyses();
+}
+
+// An analysis of the present step that a stop left out comes first.
+void Run::start_analyses() {
+  const int64_t every = plan_.config.log().analyze_every();
+  if (every == 0) return;
+  if (first()) analysis_ = std::make_unique<RunAnalysis>(plan_.config, folder_, progress_.step);
+  if (due(every) && !(analysis_ && analysis_->analyzed())) analyze();
+}
+
+// By the first copy of the model alone, while the others go on to where they wait for it. All ranks
+// call.
+void Run::analyze() {
+  if (control_->stop()) return;
+  const Phase phase("analyze");
+  hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
+  step_->wait_for_parameters();
+  if (analysis_) analysis_->analyze(step_->model(), progress_.step);
 }
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {

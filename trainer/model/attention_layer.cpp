@@ -58,8 +58,10 @@ at::Tensor AttentionLayer::attend(std::vector<at::Tensor> operands, const BlockC
                                   attention::KeyValueCache* cache) const {
   const int64_t batch = operands[0].size(0), tokens = operands[0].size(1);
   const size_t count = operands.size();
+  attention::SeenWeights seen;
+  attention::SeenWeights* const look = context.observer != nullptr ? &seen : nullptr;
   // Then, where the inner part is computed again, the lambdas, which layers may share.
-  const auto inner = [this, context, cache, count](const std::vector<at::Tensor>& in) {
+  const auto inner = [this, context, cache, count, look](const std::vector<at::Tensor>& in) {
     // The CPU kernels take float32; bfloat16 is widened on the way in and rounded on the way out.
     // Those of a GPU take it as it is, and sum in float32.
     const at::ScalarType type = in[0].scalar_type();
@@ -78,7 +80,8 @@ at::Tensor AttentionLayer::attend(std::vector<at::Tensor> operands, const BlockC
                    .rotary = context.rotary && !options_.cross ? &*context.rotary : nullptr,
                    .dropout = dropout.p > 0 ? &dropout : nullptr,
                    .cache = cache,
-                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr})
+                   .lambdas = lambdas.plus.defined() ? &lambdas : nullptr,
+                   .seen = look})
         .to(type);
   };
   at::Tensor y;  // [B, N, H, D]
@@ -89,7 +92,12 @@ at::Tensor AttentionLayer::attend(std::vector<at::Tensor> operands, const BlockC
   } else {
     y = inner(operands);
   }
-  return out_->forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
+  const at::Tensor output =
+      out_->forward(y.view({batch, tokens, heads_ * head_width_}), context.stream);
+  if (context.observer != nullptr) {
+    context.observer->attention(options_.attention.layer, seen, output);
+  }
+  return output;
 }
 
 at::Tensor AttentionLayer::forward(const at::Tensor& x, const BlockContext& context,

@@ -34,6 +34,8 @@ struct BlockContext {
   parallel::Stream stream = parallel::Stream::kWhole;
   bool recompute_attention = false;  // its inner part
   int64_t first_token = 0;           // of the residual stream that this rank holds
+  Observer* observer = nullptr;      // of self-attention
+  BlockParts parts = BlockParts::kWhole;
   // Of a block that is computed again; else undefined.
   attention::Lambdas lambdas, cross_lambdas;
 };

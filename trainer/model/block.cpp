@@ -43,9 +43,20 @@ at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
   return parallel::dropout(x, context.samples, dropout_, key, context.first_token);
 }
 
+at::Tensor Block::without_sums(const at::Tensor& x, const BlockContext& context,
+                               attention::KeyValueCache* cache) const {
+  const at::Tensor attended = pre_norm_
+                                  ? attention_.forward(attention_norm_.forward(x), context, cache)
+                                  : attention_norm_.forward(attention_.forward(x, context, cache));
+  if (context.parts == BlockParts::kAttentionOnly) return attended;
+  return pre_norm_ ? mlp_.forward(mlp_norm_.forward(attended), context.stream)
+                   : mlp_norm_.forward(mlp_.forward(attended, context.stream));
+}
+
 at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
                           attention::KeyValueCache* cache, const KeysValues* memory) const {
   using Site = parallel::DropoutSite;
+  if (context.parts != BlockParts::kWhole) return without_sums(x, context, cache);
   const auto attended = [&](const at::Tensor& input) {
     return drop(attention_.forward(input, context, cache), context, Site::kAttentionOut);
   };
@@ -101,6 +112,7 @@ at::Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, at::Ten
                       const std::vector<KeysValues>* projected) {
   for (size_t i = 0; i < blocks.size(); ++i) {
     const Block& block = *blocks[i];
+    if (context.observer != nullptr) context.observer->stream(static_cast<int64_t>(i), x);
     attention::KeyValueCache* cache = caches ? &(*caches)[i] : nullptr;
     if (recompute == configs::TrainConfig::FULL) {
       x = run_again(block, x, context, cache, memory);
@@ -112,6 +124,9 @@ at::Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, at::Ten
     } else {
       x = block.forward(x, context, cache);
     }
+  }
+  if (context.observer != nullptr) {
+    context.observer->stream(static_cast<int64_t>(blocks.size()), x);
   }
   return x;
 }

@@ -44,6 +44,8 @@ class Block {
   }
 
  private:
+  at::Tensor without_sums(const at::Tensor& x, const BlockContext& context,
+                          attention::KeyValueCache* cache) const;
   at::Tensor drop(const at::Tensor& x, const BlockContext& context,
                   parallel::DropoutSite site) const;
 

@@ -14,6 +14,7 @@
 #include "configs/run.pb.h"
 #include "parallel/parameter.h"
 #include "trainer/model/layers.h"
+#include "trainer/model/observer.h"
 
 namespace dagpam::trainer {
 
@@ -36,6 +37,10 @@ struct ForwardInput {
   // backward.
   configs::TrainConfig::Recompute recompute = configs::TrainConfig::NONE;
   std::vector<attention::KeyValueCache>* caches = nullptr;  // one a layer: generation
+  // Of an analysis of a language model.
+  Observer* observer = nullptr;
+  BlockParts parts = BlockParts::kWhole;
+  bool causal = true;  // false: every token sees all others
 };
 
 class Model {

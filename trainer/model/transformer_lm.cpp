@@ -106,10 +106,12 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
                                    ? input.positions
                                    : at::arange(past, past + tokens, input.tokens.options());
   BlockContext context;
-  context.visibility.causal = true;
+  context.visibility.causal = input.causal;
   context.visibility.begin = input.key_begin;
   context.samples = input.samples;
   context.dropout = input.dropout;
+  context.observer = input.observer;
+  context.parts = input.parts;
   context.stream = stream_of(input);
   if (context.stream == parallel::Stream::kOwnTokens) {
     context.first_token = tp_.group.rank() * (tokens / tp_.group.size());
@@ -120,6 +122,10 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
   x = run_blocks(blocks_, x, context, input.recompute, input.caches);
   if (final_norm_) x = final_norm_->forward(x);
   return parallel::enter_cut_layer(x, tp_.group, context.stream);  // [B, N, C]
+}
+
+attention::Lambdas TransformerLm::lambdas(int64_t index) const {
+  return lambdas_ ? lambdas_->layer(index) : attention::Lambdas{};
 }
 
 at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {

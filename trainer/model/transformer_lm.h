@@ -38,6 +38,9 @@ class TransformerLm : public Model {
   at::Tensor losses(const ForwardInput& input, const at::Tensor& targets, int64_t first = 0,
                     double smoothing = 0) const override;
 
+  // Of layer `index`, as the layer uses them; undefined where attention has none.
+  attention::Lambdas lambdas(int64_t index) const;
+
   std::vector<attention::KeyValueCache> make_caches() const {
     return std::vector<attention::KeyValueCache>(static_cast<size_t>(model_.layers()));
   }
