@@ -1,6 +1,7 @@
 """Writes table.json, table.csv, and report.html with figures where matplotlib is at hand."""
 import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,10 @@ FIGURES = pathlib.Path(__file__).with_name("figures.py")
 
 
 def figure_python(root: pathlib.Path) -> str | None:
-    """A Python that has matplotlib: that of `launch/setup --figures`, else this one."""
+    """A Python that has matplotlib: DAGPAM_FIGURES_PYTHON, that of `launch/setup --figures`, else this one."""
+    named = os.environ.get("DAGPAM_FIGURES_PYTHON")
+    if named is not None:
+        return named or None
     own = root / ".deps" / "figures" / "bin" / "python"
     if own.exists():
         return str(own)

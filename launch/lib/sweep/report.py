@@ -14,7 +14,7 @@ body { background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, san
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
 p, dl { max-width: 52rem; } .soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: .35rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; } tr:hover td { background: var(--band); }
 th.l, td.l { text-align: left; } tr.base td { background: var(--band); } caption { text-align: left; padding: .4rem 0; }
 .better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
@@ -23,7 +23,6 @@ pre { background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size:
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .8rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
 """
-ROLES = ("baseline", "control")
 
 
 def escape(text: Any) -> str:
@@ -39,56 +38,87 @@ def digits_of(table: dict[str, Any]) -> int:
     return 2 if table["metric"].endswith("_ppl") else 4
 
 
-def difference_cells(found: dict[str, Any] | None, digits: int) -> str:
+def roles_of(table: dict[str, Any]) -> list[str]:
+    return [role for role in ("baseline", "control") if any(row[role] for row in table["variants"])]
+
+
+def heading(table: dict[str, Any], role: str) -> str:
+    """The name of what most variants are compared with; those that are compared with another say so."""
+    others = {row[role]["to"] for row in table["variants"] if row[role]}
+    return f"minus {table[role]}" if others == {table[role]} else f"minus {role}"
+
+
+def difference_cells(table: dict[str, Any], row: dict[str, Any], role: str) -> str:
+    found, digits = row[role], digits_of(table)
     if not found:
-        return '<td>–</td><td class="l soft">is itself</td>'
+        return '<td>–</td><td></td>'
     if found["mean"] is None:
         return f'<td>–</td><td class="l soft">{escape(found["verdict"])}</td>'
     cell = number(found["mean"], digits, sign=True)
     if found["low"] is not None:
-        cell += (f' <span class="soft">[{number(found["low"], digits, True)}, '
+        cell += (f'<br><span class="soft">[{number(found["low"], digits, True)}, '
                  f'{number(found["high"], digits, True)}]</span>')
     verdict = found["verdict"]
     kind = verdict if verdict in ("better", "worse") else "soft"
-    return f'<td>{cell}</td><td class="l {kind}">{escape(verdict)}</td>'
+    words = escape(verdict.removesuffix(" at 95 %"))
+    if heading(table, role) == f"minus {role}":
+        words += f'<br><span class="soft">{"than" if kind != "soft" else "from"} {escape(found["to"])}</span>'
+    return f'<td>{cell}</td><td class="l {kind}">{words}</td>'
 
 
 def variant_line(table: dict[str, Any], row: dict[str, Any]) -> str:
-    digits, roles = digits_of(table), [role for role in ROLES if table[role]]
-    cells = "".join(difference_cells(row[role], digits) for role in roles)
+    digits = digits_of(table)
+    cells = "".join(difference_cells(table, row, role) for role in roles_of(table))
     kind = ' class="base"' if row["variant"] == table["baseline"] else ""
-    memory = "–" if row["memory_gib"] is None else f"{row['memory_gib']:.2f}"
     return (f'<tr{kind}><td class="l">{escape(row["variant"])}</td><td class="l">{escape(row["runs"])}</td>'
-            f'<td>{number(row["mean"], digits)}</td><td>{number(row["std"], digits)}</td>{cells}'
-            f'<td>{number(row["step_ms"], 1)}</td><td>{memory}</td><td>{number(row["minutes"], 1)}</td>'
-            f'<td>{row["parameters"]:,}</td></tr>')
+            f'<td>{number(row["mean"], digits)}</td><td>{number(row["std"], digits)}</td>{cells}</tr>')
 
 
 def variant_table(table: dict[str, Any]) -> str:
-    roles = [role for role in ROLES if table[role]]
-    heads = "".join(f'<th>difference to {escape(table[role])}<br>[95 % interval]</th><th class="l">verdict</th>'
-                    for role in roles)
+    heads = "".join(f'<th>{escape(heading(table, role))}<br>[95 % interval]</th><th class="l">verdict</th>'
+                    for role in roles_of(table))
     lines = "\n".join(variant_line(table, row) for row in table["variants"])
-    return (f'<div class="scroll"><table><caption>{escape(table["metric"])} ({escape(table["unit"])}) at the last step; '
-            f'lower is better.</caption><tr><th class="l">variant</th><th class="l">runs</th><th>mean</th>'
-            f'<th>std</th>{heads}<th>ms a<br>step</th><th>GiB</th><th>minutes<br>a run</th><th>parameters</th></tr>'
-            f'\n{lines}</table></div>')
+    return (f'<div class="scroll"><table><caption>{escape(table["metric"])} ({escape(table["unit"])}) at the last step; lower is '
+            f'better. Verdicts at 95 %, each comparison by itself.</caption><tr><th class="l">variant</th><th class="l">runs</th><th>mean</th>'
+            f'<th>std</th>{heads}</tr>\n{lines}</table></div>')
+
+
+def cost_line(row: dict[str, Any], base: dict[str, Any]) -> str:
+    ratio = row["step_ms"] / base["step_ms"] if row["step_ms"] and base["step_ms"] else None
+    kind = ' class="base"' if row is base else ""
+    return (f'<tr{kind}><td class="l">{escape(row["variant"])}</td><td>{row["parameters"]:,}</td>'
+            f'<td>{number(row["step_ms"], 1)}</td><td>{number(ratio, 2)}</td><td>{number(row["memory_gib"], 2)}</td>'
+            f'<td>{number(row["minutes"], 1)}</td></tr>')
+
+
+def cost_table(table: dict[str, Any]) -> str:
+    base = next(row for row in table["variants"] if row["variant"] == table["baseline"])
+    lines = "\n".join(cost_line(row, base) for row in table["variants"])
+    return ('<h2>Cost</h2><div class="scroll"><table><tr><th class="l">variant</th><th>parameters</th>'
+            f'<th>ms a step</th><th>over {escape(base["variant"])}</th><th>peak GiB</th><th>minutes a run</th></tr>\n'
+            f'{lines}</table></div>')
+
+
+def listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def in_words(table: dict[str, Any]) -> str:
-    """The outcome in a sentence a comparison."""
-    sentences = []
-    for role in ROLES:
-        if not table[role]:
-            continue
-        for verdict, phrase in (("better", "better than"), ("worse", "worse than"),
-                                ("not resolved at 95 %", "not to be told apart from")):
-            names = [row["variant"] for row in table["variants"] if row[role] and row[role]["verdict"] == verdict]
-            if names:
-                verb = "is" if len(names) == 1 else "are"
-                names = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-                sentences.append(f"<b>{escape(names)}</b> {verb} {phrase} {escape(table[role])}.")
-    return f"<p>{' '.join(sentences) or 'There are too few finished runs to compare anything.'}</p>"
+    """The outcome in sentences, a paragraph for the baseline and one for the control."""
+    paragraphs = []
+    phrases = {"better": "better than", "worse": "worse than", "not resolved at 95 %": "not to be told apart from"}
+    for role in roles_of(table):
+        sentences = []
+        found = [(row["variant"], row[role]) for row in table["variants"] if row[role]]
+        for other in dict.fromkeys(one["to"] for _, one in found):
+            for verdict, phrase in phrases.items():
+                names = [name for name, one in found if one["to"] == other and one["verdict"] == verdict]
+                if names:
+                    sentences.append(f"<b>{escape(listed(names))}</b> {'is' if len(names) == 1 else 'are'} {phrase} "
+                                     f"{escape(other)}.")
+        if sentences:
+            paragraphs.append(f"<p>{' '.join(sentences)}</p>")
+    return "\n".join(paragraphs) or "<p>There are too few finished runs to compare anything.</p>"
 
 
 def figure(svg: str, caption: str) -> str:
@@ -106,7 +136,9 @@ def figures(made: dict[str, str], why_none: str) -> str:
         "<h2>Training</h2>",
         figure(made["valid"], "Mean over finished seeds; band: one standard deviation. The view is that of the last "
                "nine tenths of the steps."),
-        figure(made["training"], "As above, averaged over stretches of the run.")])
+        figure(made["against"], "The same as paired differences: each seed's validation loss minus the baseline's at "
+               "that seed and step. Below 0: better."),
+        figure(made["training"], "Mean and band as in the first, each point the mean of a stretch of the run.")])
 
 
 def tuning(table: dict[str, Any]) -> str:
@@ -152,9 +184,10 @@ def all_runs(table: dict[str, Any]) -> str:
 def facts(table: dict[str, Any]) -> str:
     runs = table["runs"] + (table["tuning"] or {"runs": []})["runs"]
     machines, versions = (sorted({run[key] for run in runs if run[key]}) for key in ("machine", "version"))
+    lengths = " or ".join(f"{steps:,} steps ({tokens:,} tokens)" for steps, tokens in table["lengths"])
     pairs = [("date", table["date"]), ("machine", " | ".join(machines) or "no run was made yet"),
              ("program", " | ".join(versions) or "no run was made yet"), ("command", table["command"]),
-             ("length of a run", f"{table['steps']:,} steps, {table['tokens']:,} tokens"),
+             ("length of a run", lengths),
              ("seeds", ", ".join(map(str, table["seeds"]))), ("baseline", table["baseline"]),
              ("control", table["control"] or "none")]
     return "<dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs) + "</dl>"
@@ -172,9 +205,9 @@ def page(table: dict[str, Any], made: dict[str, str], why_none: str) -> str:
     done = sum(1 for run in table["runs"] if run["state"] == "done")
     # Rows that wait for tuning have no run yet.
     of = len(table["variants"]) * len(table["seeds"])
-    unfinished = f"<p><b>{of - done} of {of} runs are not done</b>; the rest is below.</p>" if done < of else ""
+    unfinished = f"<p><b>{done} of {of} runs are done</b>; what became of each is said below.</p>" if done < of else ""
     body = [f"<h1>{escape(table['name'])}</h1>", facts(table), unfinished, "<h2>Result</h2>", in_words(table),
-            variant_table(table), figures(made, why_none), tuning(table), all_runs(table), NOTES,
+            variant_table(table), figures(made, why_none), cost_table(table), tuning(table), all_runs(table), NOTES,
             f"<h2>The sweep file</h2><pre>{escape(table['file'])}</pre>"]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'

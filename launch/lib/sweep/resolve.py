@@ -35,9 +35,8 @@ class Answer:
 
 
 def environment(ranks: int, threads: int) -> dict[str, str]:
-    """Of a run. mpirun gives its ranks time to save; 1 second is its own idea of it."""
-    extra = {"OMPI_MCA_odls_base_sigkill_timeout": "60", "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
-             "OMP_NUM_THREADS": str(threads)}
+    """Of a run. Runs are stopped by SIGUSR1 alone, for which mpirun needs no OMPI_MCA_odls_base_sigkill_timeout."""
+    extra = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMP_NUM_THREADS": str(threads)}
     if ranks > 1 and os.geteuid() == 0:
         extra |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return {**os.environ, **extra}
@@ -145,7 +144,9 @@ class Resolver:
 
     def check_all(self, runs: list[Run]) -> None:
         """Every variant and tuned value is good, and has the split that is measured. Seeds make no difference."""
-        seen = {(run.variant, run.tuned): run for run in reversed(runs)}
+        seen: dict[tuple, Run] = {}
+        for run in runs:
+            seen.setdefault((run.variant, run.tuned), run)
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             answers = list(pool.map(self.ask, seen.values()))  # the first refusal, in the file's order
         for run, answer in zip(seen.values(), answers):

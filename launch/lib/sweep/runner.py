@@ -17,7 +17,7 @@ from .resolve import Resolver
 from .spec import METRICS, Sweep
 
 NEWS_S = 60
-POLL_S = 0.2
+POLL_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)

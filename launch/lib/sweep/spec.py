@@ -13,8 +13,8 @@ from typing import Any, Callable
 from .failure import Failure
 
 METRICS = {  # name -> (split, unit)
-    "valid_nll": ("valid", "nats a token"), "valid_ppl": ("valid", "perplexity"), "valid_bits": ("valid", "bits a token"),
-    "test_nll": ("test", "nats a token"), "test_ppl": ("test", "perplexity"), "test_bits": ("test", "bits a token"),
+    f"{split}_{short}": (split, unit) for split in ("valid", "test")
+    for short, unit in (("nll", "nats a token"), ("ppl", "perplexity"), ("bits", "bits a token"))
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 SETTINGS = dict[str, str]  # field path -> value, as --set takes them
@@ -25,6 +25,8 @@ class Variant:
     name: str
     recipes: list[str]
     set: SETTINGS
+    baseline: str | None = None  # what it is compared with, where that is not the sweep's
+    control: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Sweep:
 
     def variant(self, name: str) -> Variant:
         return next(variant for variant in self.variants if variant.name == name)
+
+    def compared_with(self, name: str, role: str) -> str | None:
+        """The variant that is the "baseline" or "control" of this one; None: it is that itself, or there is none."""
+        other = getattr(self.variant(name), role) or getattr(self, role)
+        return None if other == name else other
 
 
 class Reader:
@@ -132,22 +139,23 @@ def as_field_value(value: Any) -> str | None:
     return None
 
 
-def flatten(reader: Reader, table: Any, path: str = "") -> dict[str, Any]:
-    """{a: {b: 1}} and {"a.b": 1} alike as {"a.b": 1}."""
+def flatten(reader: Reader, table: Any, key: str) -> dict[str, Any]:
+    """What stands under a key: {a: {b: 1}} and {"a.b": 1} alike as {"a.b": 1}."""
     if not isinstance(table, dict):
-        raise reader.failure(path, f"{show(table)} where a table of fields is expected, as in model.layers = 4")
+        raise reader.failure(key, f"{show(table)} where a table of fields is expected, as in {key}.model.layers = 4")
     flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{path}.{key}".strip(".")
-        for field, entry in (flatten(reader, value, name) if isinstance(value, dict) else {name: value}).items():
+    for name, value in table.items():
+        below = flatten(reader, value, f"{key}.{name}") if isinstance(value, dict) else {"": value}
+        for rest, entry in below.items():
+            field = f"{name}.{rest}".rstrip(".")
             if field in flat:
-                raise reader.failure(field, "is set twice: keep one of the two")
+                raise reader.failure(f"{key}.{field}", "is set twice: keep one of the two")
             flat[field] = entry
     return flat
 
 
 def read_settings(reader: Reader, key: str = "set") -> SETTINGS:
-    known = flatten(reader, reader.take(key, lambda v: True, "", {}))
+    known = flatten(reader, reader.take(key, lambda v: True, "", {}), key)
     settings = {}
     for field, value in known.items():
         text = as_field_value(value)
@@ -168,7 +176,9 @@ def read_variants(top: Reader) -> list[Variant]:
                            "a name of letters, digits and _ . + - (no two _ in a row)")
         if name in [variant.name for variant in variants]:
             raise reader.failure("name", f"{show(name)} is the name of an earlier variant: give each its own")
-        variants.append(Variant(name, reader.texts("recipes"), read_settings(reader)))
+        others = [reader.take(role, lambda v: isinstance(v, str), "the name of a variant", None)
+                  for role in ("baseline", "control")]
+        variants.append(Variant(name, reader.texts("recipes"), read_settings(reader), *others))
         reader.finish()
     return variants
 
@@ -182,7 +192,7 @@ def read_tune(top: Reader) -> Tune | None:
     grid: dict[str, list[str]] = {}
     tried = reader.take("grid", lambda v: isinstance(v, dict) and len(v) > 0, "a table of lists, as in "
                         "grid.optimizer.lr = [1e-3, 2e-3]")
-    for field, values in flatten(reader, tried).items():
+    for field, values in flatten(reader, tried, "grid").items():
         if not isinstance(values, list) or not values:
             raise reader.failure(f"grid.{field}", f"{show(values)} where a list of values to try is expected")
         texts = [as_field_value(value) for value in values]
@@ -207,8 +217,9 @@ def read_data(top: Reader) -> dict[str, str]:
 def check_names(top: Reader, variants: list[Variant], tune: Tune | None, common: SETTINGS) -> None:
     """What must fit together: baseline and control are variants, tuned fields are set by nothing else."""
     names = [variant.name for variant in variants]
-    for key in ("baseline", "control"):
-        name = top.table.get(key)
+    said = [(key, top.table.get(key)) for key in ("baseline", "control")]
+    said += [(f"variant {v.name}.{key}", getattr(v, key)) for v in variants for key in ("baseline", "control")]
+    for key, name in said:
         if name is not None and name not in names:
             raise top.failure(key, f"{show(name)} is no variant" + nearest(str(name), names).replace(
                 "the keys here", "the variants"))

@@ -4,6 +4,7 @@ The quantile comes from the regularised incomplete beta function (its continued 
 al., Numerical Recipes, section 6.4) by bisection; tests hold it against closed forms and known values.
 """
 import dataclasses
+import functools
 import math
 import statistics
 from typing import Sequence
@@ -24,7 +25,7 @@ def beta_fraction(a: float, b: float, x: float) -> float:
             c = 1 + numerator / c
             c = c if abs(c) > tiny else tiny
             value *= c * d
-        if abs(c * d - 1) < 1e-16:
+        if abs(c * d - 1) < 1e-15:
             break
     return value
 
@@ -44,6 +45,7 @@ def t_tail(t: float, degrees: float) -> float:
     return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)) / 2
 
 
+@functools.lru_cache
 def t_quantile(degrees: float, level: float = LEVEL) -> float:
     """Half the width of a two-sided interval of that level, in standard errors."""
     tail, low, high = (1 - level) / 2, 0.0, 1.0

@@ -72,21 +72,24 @@ def state_in_words(runs: list[dict[str, Any]]) -> str:
     return ", ".join(words)
 
 
+def why_no_runs(name: str, tuning: list[dict[str, Any]]) -> str:
+    tried = [run["state"] for run in tuning if run["variant"] == name]
+    return "no tuning run ended well" if set(tried) <= {DONE, FAILED} else "waits for tuning"
+
+
 def variant_row(sweep: Sweep, name: str, runs: list[dict[str, Any]], values: dict[str, dict[int, float]],
                 parameters: int) -> dict[str, Any]:
     own = [run for run in runs if run["variant"] == name]
     done = [run for run in own if run["state"] == DONE]
     middle = {key: stats.mean([run[key] for run in done if run[key] is not None])
               for key in ("step_ms", "memory_gib", "minutes")}
-    row = {"variant": name, "seeds": sorted(values[name]), "runs": state_in_words(own) if own else "waits for tuning",
+    row = {"variant": name, "seeds": sorted(values[name]), "runs": state_in_words(own),
            "mean": stats.mean(list(values[name].values())), "std": stats.deviation(list(values[name].values())),
            **middle, "parameters": parameters, "tuned": own[0]["tuned"] if own else None}
-    for role, other in (("baseline", sweep.baseline), ("control", sweep.control)):
-        if other and other != name:
-            found = stats.paired(values[name], values[other])
-            row[role] = {**dataclasses.asdict(found), "verdict": found.verdict()}
-        else:
-            row[role] = None
+    for role in ("baseline", "control"):
+        other = sweep.compared_with(name, role)
+        found = stats.paired(values[name], values[other]) if other else None
+        row[role] = found and {"to": other, **dataclasses.asdict(found), "verdict": found.verdict()}
     return row
 
 
@@ -101,18 +104,21 @@ def make(runner: Runner) -> dict[str, Any]:
               for variant in sweep.variants}
     anyone = {row.variant: row for row in rows if row.run}
     parameters = {name: runner.resolver.ask(row.run).parameters for name, row in anyone.items()}
-    some = runner.resolver.ask(next(row.run for row in rows if row.run))
+    lengths = sorted({(answer.steps, answer.steps * answer.tokens_per_step)
+                      for answer in (runner.resolver.ask(row.run) for row in anyone.values())})
     tune = sweep.tune and {
         "seed": sweep.tune.seed, "grid": sweep.tune.grid, "runs_a_variant": len(tuning) // len(sweep.variants),
         "runs": tuning, "seed_is_compared": sweep.tune.seed in sweep.seeds,
         "chosen": {variant.name: dict(chosen(sweep, variant.name, runner.valid_nll) or ()) or None
                    for variant in sweep.variants}}
+    variants = [variant_row(sweep, variant.name, runs, values, parameters[variant.name]) for variant in sweep.variants]
+    for row in variants:
+        if row["tuned"] is None:
+            row["runs"] = why_no_runs(row["variant"], tuning)
     return {
         "name": sweep.name, "metric": sweep.metric, "unit": METRICS[sweep.metric][1], "seeds": sweep.seeds,
-        "baseline": sweep.baseline, "control": sweep.control, "steps": some.steps,
-        "tokens": some.steps * some.tokens_per_step,
-        "variants": [variant_row(sweep, variant.name, runs, values, parameters[variant.name])
-                     for variant in sweep.variants],
+        "baseline": sweep.baseline, "control": sweep.control, "lengths": lengths,
+        "variants": variants,
         "runs": runs, "tuning": tune or None,
     }
 
@@ -124,13 +130,13 @@ def as_csv(table: dict[str, Any]) -> str:
     """One line a variant; numbers in full, empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    roles = [role for role in ("baseline", "control") if table[role]]
+    roles = [role for role in ("baseline", "control") if any(row[role] for row in table["variants"])]
     writer.writerow([*(table["metric"] + "_" + c if c in ("mean", "std") else c for c in COLUMNS),
-                     *(f"{role}_{part}" for role in roles for part in ("difference", "low", "high", "verdict"))])
+                     *(f"{role}_{part}" for role in roles for part in ("name", "difference", "low", "high", "verdict"))])
     for row in table["variants"]:
         cells = {**row, "seeds": " ".join(map(str, row["seeds"])),
                  "tuned": " ".join(f"{k}={v}" for k, v in (row["tuned"] or {}).items())}
-        against = [(row[role] or {}).get(part) for role in roles for part in ("mean", "low", "high", "verdict")]
+        against = [(row[role] or {}).get(part) for role in roles for part in ("to", "mean", "low", "high", "verdict")]
         writer.writerow(["" if cell is None else cell for cell in [*(cells[c] for c in COLUMNS), *against]])
     return out.getvalue()
 
