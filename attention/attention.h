@@ -69,6 +69,13 @@ struct KeyValueCache {
   int64_t length = 0;
 };
 
+// The weights of one call, for who looks at a model. 0 for keys that a query does not see.
+struct SeenWeights {
+  at::Tensor weights;      // [B, H, N, M], A of Y = A V; of DIFF [B, H / 2, N, M]: one a pair
+  at::Tensor plus, minus;  // the two softmaxes that A is made of, in DAGPAM, DIFF and DIFF2
+  at::Tensor visible;      // [B or 1, 1, N, M] booleans
+};
+
 // What one forward takes. Tensors of one type and device, any strides with unit stride in D.
 struct Inputs {
   at::Tensor q;     // [B, N, query_heads(), D]
@@ -82,6 +89,8 @@ struct Inputs {
   // Taken in place of lambdas(): a forward that is computed again in backward gets them as inputs,
   // since layers may share them.
   const Lambdas* lambdas = nullptr;
+  // Filled in where it is given: then the plain path serves, without gradients and dropout.
+  SeenWeights* seen = nullptr;
 };
 
 class Attention {

@@ -39,10 +39,13 @@ class Diff : public Attention {
       : options_(options), start_(0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(options.layer))) {
     // Every rank sees only its own heads' part of the gradients of what all heads share.
     const parallel::ParameterOptions shared{.partial_gradient = true, .decay = false};
+    // The norm undoes what lambda does to an answer's size: only its direction is left.
+    parallel::ParameterOptions factor = shared;
+    factor.gradient_cancels = true;
     const char* const names[] = {"lq1", "lk1", "lq2", "lk2"};
     for (size_t i = 0; i < 4; ++i) {
       factors_[i] = parameters.add(prefix + names[i], {options.head_width},
-                                   parallel::Init::normal(kDeviation), shared);
+                                   parallel::Init::normal(kDeviation), factor);
     }
     norm_ = parameters.add(prefix + "norm", {2 * options.head_width}, parallel::Init::constant(1),
                            shared);
@@ -53,12 +56,8 @@ class Diff : public Attention {
     const at::ScalarType type = in.q.scalar_type();
     const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
     const at::Tensor lam = lambda(wide);
-    const at::Tensor y =
-        call.has_kernels() && call.dropout == nullptr
-            ? by_kernels(call, lam)
-            : call.attend_weighted({lam}, [kv_heads = options_.kv_heads](const Scores& scores) {
-                return weights(scores, kv_heads);
-              });
+    const at::Tensor y = call.has_kernels() && call.dropout == nullptr ? by_kernels(call, lam)
+                                                                       : by_weights(call, lam);
     return normed(y.to(wide)).to(type);
   }
 
@@ -71,12 +70,23 @@ class Diff : public Attention {
   }
 
   // Weights [B, H, N, M] of the heads' own values: both halves of a pair have the pair's.
-  static at::Tensor weights(const Scores& scores, int64_t kv_heads) {
-    const at::Tensor p = reference::visible_softmax(scores.scaled(), scores.visible);
-    const int64_t batch = p.size(0), group = p.size(1) / kv_heads;
-    const at::Tensor maps = p.reshape({batch, kv_heads / 2, 2, group, p.size(2), p.size(3)});
-    const at::Tensor difference = maps.select(2, 0) - scores.own[0] * maps.select(2, 1);
-    return difference.unsqueeze(2).expand(maps.sizes()).reshape(p.sizes());
+  static at::Tensor by_weights(const Call& call, const at::Tensor& lam) {
+    SeenWeights* const seen = call.seen;
+    const auto weighting = [seen, kv_heads = call.k.size(2)](const Scores& scores) {
+      const at::Tensor p = reference::visible_softmax(scores.scaled(), scores.visible);
+      const int64_t batch = p.size(0), group = p.size(1) / kv_heads;
+      const at::Tensor maps = p.reshape({batch, kv_heads / 2, 2, group, p.size(2), p.size(3)});
+      const at::Tensor plus = maps.select(2, 0), minus = maps.select(2, 1);
+      if (seen != nullptr) {
+        seen->plus = plus.flatten(1, 2);
+        seen->minus = minus.flatten(1, 2);
+      }
+      const at::Tensor difference = plus - scores.own[0] * minus;
+      return difference.unsqueeze(2).expand(maps.sizes()).reshape(p.sizes());
+    };
+    const at::Tensor y = call.attend_weighted({lam}, weighting);
+    if (seen != nullptr) seen->weights = seen->plus - lam * seen->minus;
+    return y;
   }
 
   // Either map times either value, as 2 H heads: what the kernels do not know, values wider than

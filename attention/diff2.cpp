@@ -30,7 +30,15 @@ class Diff2 : public Attention {
     const at::Tensor y =
         call.attend(call.rotated(maps.q), {}, {})
             .view({in.q.size(0), in.q.size(1), options_.heads, 2, options_.head_width});
-    return y.select(3, 0) - at::sigmoid(in.gate).unsqueeze(3) * y.select(3, 1);
+    const at::Tensor share = at::sigmoid(in.gate).unsqueeze(3);  // [B, N, H, 1]
+    if (in.seen != nullptr) {
+      SeenWeights& seen = *in.seen;
+      const at::Tensor both = seen.weights.unflatten(1, {options_.heads, 2});  // [B, H, 2, N, M]
+      seen.plus = both.select(2, 0);
+      seen.minus = both.select(2, 1);
+      seen.weights = seen.plus - share.transpose(1, 2) * seen.minus;
+    }
+    return y.select(3, 0) - share * y.select(3, 1);
   }
 
  private:

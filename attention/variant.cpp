@@ -61,7 +61,7 @@ void check_dropout(const WeightDropout& dropout, int64_t batch) {
 
 // Whether the fused kernels serve the call. Where they were asked for and do not, says why.
 bool takes_fused(const Options& options, const Call& call) {
-  if (options.reference || options.gpu == GpuPath::kComposed) return false;
+  if (call.reference || options.gpu == GpuPath::kComposed) return false;
   const bool asked = options.gpu == GpuPath::kFused;
   if (!asked && !fused::measured_faster(options.head_width, call.q.size(1), call.k.size(1))) {
     return false;
@@ -99,13 +99,16 @@ Call::Call(const Options& options, const Inputs& in)
       visibility(in.visibility),
       rotary(in.rotary),
       dropout(in.dropout != nullptr && in.dropout->p == 0 ? nullptr : in.dropout),
-      cache(in.cache) {
+      cache(in.cache),
+      seen(in.seen) {
   check_tensors(options, q, k, v);
   if (rotary != nullptr) check_rotary(*rotary, q, k);
   if (dropout != nullptr) check_dropout(*dropout, q.size(0));
   TORCH_CHECK(dropout == nullptr || cache == nullptr,
               "dropout and a key-value cache exclude each other");
-  reference = options.reference;
+  TORCH_CHECK(seen == nullptr || (dropout == nullptr && !c10::GradMode::is_enabled()),
+              "weights are looked at without gradients and without dropout");
+  reference = options.reference || seen != nullptr;
   const bool softmax = options.kind == Kind::kSoftmax || options.kind == Kind::kSoftmaxWide ||
                        options.kind == Kind::kDagpam || options.kind == Kind::kDiff ||
                        options.kind == Kind::kDiff2;
@@ -167,7 +170,7 @@ at::Tensor Call::attend_weighted(const std::vector<at::Tensor>& own,
                                  const Weighting& weighting) const {
   Maps maps = placed(rotated(q));
   maps.bounds = bounds(maps.k.size(1));
-  return attention::attend_weighted(maps, dropout, own, weighting, reference);
+  return attention::attend_weighted(maps, dropout, own, weighting, {reference, seen});
 }
 
 void Call::check_gate(const at::Tensor& gate) const {
@@ -210,7 +213,10 @@ at::Tensor Call::answer(Maps maps) const {
     return composed::attend(maps, sight);
   }
   maps.bounds = bounds(keys);
-  return fast ? fast::attend(maps, dropout) : reference::attend(maps, dropout).y.contiguous();
+  if (fast) return fast::attend(maps, dropout);
+  const reference::Answer plain = reference::attend(maps, dropout);
+  if (seen != nullptr) *seen = {plain.weights, plain.plus, plain.minus, plain.visible};
+  return plain.y.contiguous();
 }
 
 void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v) {

@@ -47,10 +47,11 @@ struct Call {
   const Rotary* rotary;
   const WeightDropout* dropout;  // none where p is 0
   KeyValueCache* cache;
-  bool reference;  // the plain path was asked for
-  bool fast;       // the CPU kernels serve this call
-  bool composed;   // LibTorch's attention does, where there is no dropout on weights
-  bool fused;      // the project's GPU kernels do
+  SeenWeights* seen;  // or nullptr
+  bool reference;     // the plain path was asked for
+  bool fast;          // the CPU kernels serve this call
+  bool composed;      // LibTorch's attention does, where there is no dropout on weights
+  bool fused;         // the project's GPU kernels do
 
  private:
   at::Tensor bounds(int64_t keys) const;

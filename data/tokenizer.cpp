@@ -8,6 +8,7 @@
 #include "data/digest.h"
 #include "data/gpt2_files.h"
 #include "data/gpt2_tokenizer.h"
+#include "data/spm_tokenizer.h"
 #include "data/strict_json.h"
 #include "data/utf8.h"
 #include "data/word_tokenizer.h"
@@ -16,6 +17,7 @@ namespace dagpam::data {
 namespace {
 
 constexpr std::string_view kGpt2Prefix = "gpt2:";
+constexpr std::string_view kSpmPrefix = "spm:";
 
 std::u32string code_points(std::string_view text) {
   std::u32string points;
@@ -45,9 +47,12 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
   if (spec.starts_with(kGpt2Prefix) && spec.size() > kGpt2Prefix.size()) {
     return std::make_unique<Gpt2Tokenizer>(read_gpt2_files(spec.substr(kGpt2Prefix.size())));
   }
-  throw ConfigError(
-      "--tokenizer '" + spec +
-      "': expected byte, char, word or gpt2:DIR (DIR holds encoder.json and vocab.bpe)");
+  if (spec.starts_with(kSpmPrefix) && spec.size() > kSpmPrefix.size()) {
+    return SpmTokenizer::from_file(spec.substr(kSpmPrefix.size()));
+  }
+  throw ConfigError("--tokenizer '" + spec +
+                    "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and vocab.bpe) "
+                    "or spm:MODEL (of `dagpam-tokenize train`)");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text) {
@@ -75,8 +80,9 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json) {
     return std::make_unique<Gpt2Tokenizer>(Gpt2Vocabulary{
         strings_field(object, "tokens", source), strings_field(object, "merges", source), source});
   }
+  if (kind == "spm") return spm_from_json(json);
   throw DataError(source + ": kind " + quote_for_message(kind) +
-                  ": expected byte, char, word or gpt2");
+                  ": expected byte, char, word, gpt2 or spm");
 }
 
 }  // namespace dagpam::data

@@ -86,7 +86,7 @@ std::vector<Row> rows() {
       {"EnumLowerCase", "model { mlp: swiglu }", ":1:14: model.mlp:", "'swiglu'", "mean SWIGLU?"},
       {"EnumLikeNothing", "optimizer { kind: LION }",
        ":1:19: optimizer.kind:", "'LION' is none of ADAMW or SGD", "choose one"},
-      {"EnumNumber", "attention { kind: 7 }", ":1:19: attention.kind:", "'7'", "choose one"},
+      {"EnumNumber", "attention { kind: 70 }", ":1:19: attention.kind:", "'70'", "choose one"},
       {"EnumQuoted", "attention { kind: \"DAGPAM\" }", ":1:19: attention.kind:", "'\"DAGPAM\"'",
        "did you mean DAGPAM?"},
       {"NumberForBlock", "model: 5", ":1:8: model:", "'5'", "write model {"},

@@ -8,7 +8,7 @@
 
 #include "configs/run_config.h"
 #include "trainer/model/transformer_lm.h"
-#include "trainer/run_plan.h"
+#include "trainer/parameter_counts.h"
 
 namespace dagpam::trainer {
 namespace {
