@@ -15,7 +15,7 @@ from sweep_fakes import SCRIPT, SweepTest
 
 sys.path.insert(0, str(sweep_fakes.ROOT / "launch" / "lib"))
 
-from sweep import budget, children, failure, spec, stats, textproto  # noqa: E402
+from sweep import budget, children, failure, resolve, spec, stats, textproto  # noqa: E402
 
 
 class BadFiles(SweepTest):
@@ -171,6 +171,14 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual([(s.cores, s.threads, s.gpus) for s in slots], [
             ((0, 1, 2, 3), 2, "0,1"), ((4, 5, 6, 7), 2, "2,3")])
         self.assertEqual([s.cores for s in children.make_slots(made, 3, [0, 1], None)], [(), (), ()])
+
+    def test_what_a_dry_run_says(self):
+        for batch, tokens in (("12 sequences = 768 tokens a step; a rank: 1 micro-batches of 12", 768),
+                              ("4096 padded tokens a step, about 3000 targets; a rank: at most 2048 at once", 4096)):
+            found = resolve.read_answer(f"run        x\nparameters 804096 (794752 in matrix products)\nbatch      {batch}\n"
+                                        "length     2000 steps = 1.5e+06 tokens\n\nname: \"x\"\n")
+            self.assertEqual(found, resolve.Answer(2000, 804096, tokens, 'name: "x"\n'))
+        self.assertIsNone(resolve.read_answer("usage: something else\n"))
 
     def test_config_fields(self):
         text = ('name: "a"\nmodel {\n  layers: 4\n}\ndata {\n  train {\n    prefix: "x: {"\n  }\n  train {\n'
