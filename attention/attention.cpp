@@ -6,6 +6,10 @@
 
 namespace dagpam::attention {
 
+int64_t query_heads(const Options& options) {
+  return options.kind == Kind::kDiff2 ? 2 * options.heads : options.heads;
+}
+
 std::unique_ptr<Attention> make_attention(const Options& options, const std::string& prefix,
                                           parallel::ParameterList& parameters,
                                           std::function<Lambdas()> lambdas) {
@@ -29,6 +33,10 @@ std::unique_ptr<Attention> make_attention(const Options& options, const std::str
       return make_coda(options);
     case Kind::kCog:
       return make_cog(options);
+    case Kind::kDiff:
+      return make_diff(options, prefix, parameters);
+    case Kind::kDiff2:
+      return make_diff2(options);
   }
   TORCH_CHECK(false, "unknown attention kind ", static_cast<int>(options.kind));
 }

@@ -14,12 +14,9 @@ class Dagpam : public Attention {
   Dagpam(const Options& options, parallel::ParameterPtr w_neg, std::function<Lambdas()> lambdas)
       : options_(options), w_neg_(std::move(w_neg)), lambdas_(std::move(lambdas)) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache,
-                     const Lambdas* given) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend_mapped(w_neg_->ready(), given ? *given : lambdas());
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
+    return call.attend_mapped(w_neg_->ready(), in.lambdas != nullptr ? *in.lambdas : lambdas());
   }
 
   Lambdas lambdas() const override { return lambdas_(); }

@@ -63,9 +63,11 @@ LambdaBank::LambdaBank(const LambdaOptions& options, int64_t layers, int64_t hea
   const parallel::ParameterOptions spread{
       .cut_dim = by_head ? 0 : -1, .partial_gradient = !by_head, .decay = false};
   for (int64_t layer = 0; layer < (one ? 1 : layers); ++layer) {
-    const std::string prefix = one ? "" : "layers." + std::to_string(layer) + ".attention.";
-    plus_.push_back(parameters.add(prefix + "lambda_plus", {size}, plus, spread));
-    minus_.push_back(parameters.add(prefix + "lambda_minus", {size}, minus, spread));
+    const LambdaNames& names = options.names;
+    const std::string prefix =
+        one ? names.model : names.before + std::to_string(layer) + names.after;
+    plus_.push_back(parameters.add(prefix + "plus", {size}, plus, spread));
+    minus_.push_back(parameters.add(prefix + "minus", {size}, minus, spread));
   }
 }
 

@@ -8,6 +8,11 @@
 
 namespace dagpam::attention {
 
+// Names of trained ones in checkpoints: MODELplus, or BEFORE, the layer's number, AFTERplus.
+struct LambdaNames {
+  std::string model = "lambda_", before = "layers.", after = ".attention.lambda_";
+};
+
 struct LambdaOptions {
   enum class Scope { kModel, kLayer, kHead };
   enum class Squash { kNone, kSigmoid, kSoftplus };
@@ -15,11 +20,12 @@ struct LambdaOptions {
   double plus = 1, minus = 1;  // fixed values, or where training starts (after squashing)
   Scope scope = Scope::kHead;
   Squash squash = Squash::kNone;
+  LambdaNames names = {};
 };
 
-// Owns the lambdas of a whole model. Trained ones are parameters named "lambda_plus",
-// "lambda_minus" [1] (MODEL scope) or "layers.N.attention.lambda_plus" [1] or [H]; never
-// weight-decayed. Those of heads are cut with the heads; shared ones are replicated over a
+// Owns the lambdas of a stack of layers. Trained ones are parameters, as a rule named
+// "lambda_plus", "lambda_minus" [1] (MODEL scope) or "layers.N.attention.lambda_plus" [1] or [H];
+// never weight-decayed. Those of heads are cut with the heads; shared ones are replicated over a
 // tensor-parallel group, which sums their gradients.
 class LambdaBank {
  public:

@@ -93,16 +93,21 @@ at::Tensor rotate(const at::Tensor& x, const Rotary& rotary) {
 Answer attend(const Maps& maps, const WeightDropout* dropout) {
   const int64_t heads = maps.q.size(2);
   const at::Tensor k = per_query_head(maps.k, heads), v = per_query_head(maps.v, heads);
-  const at::Tensor visible = visible_keys(maps.bounds, k.size(2), k.device());
-  at::Tensor weights = probabilities(maps.q.transpose(1, 2), k, visible);
+  Answer answer;
+  answer.visible = visible_keys(maps.bounds, k.size(2), k.device());
+  at::Tensor& weights = answer.weights;
+  weights = probabilities(maps.q.transpose(1, 2), k, answer.visible);
   if (maps.q_neg.defined()) {
     const at::Tensor plus = maps.plus.view({-1, 1, 1}), minus = maps.minus.view({-1, 1, 1});
-    weights = (1 + plus) * weights - minus * probabilities(maps.q_neg.transpose(1, 2), k, visible);
+    answer.plus = weights;
+    answer.minus = probabilities(maps.q_neg.transpose(1, 2), k, answer.visible);
+    weights = (1 + plus) * answer.plus - minus * answer.minus;
   }
   if (dropout != nullptr) {
     weights = weights * dropout_factors(*dropout, weights.sizes(), weights.options());
   }
-  return {at::matmul(weights, v).transpose(1, 2), weights};
+  answer.y = at::matmul(weights, v).transpose(1, 2);
+  return answer;
 }
 
 at::Tensor dropout_factors(const WeightDropout& dropout, at::IntArrayRef shape,

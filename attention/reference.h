@@ -31,6 +31,8 @@ struct Answer {
   at::Tensor y;  // [B, N, H, D]
   at::Tensor
       weights;  // [B, H, N, M], after dropout; a row's sum is 1 or 1 + l+ - l- without dropout
+  at::Tensor plus, minus;  // the two maps before dropout, where there are two
+  at::Tensor visible;      // [B or 1, 1, N, M] booleans
 };
 Answer attend(const Maps& maps, const WeightDropout* dropout);
 

@@ -8,11 +8,9 @@ class Softmax : public Attention {
  public:
   explicit Softmax(const Options& options) : options_(options) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend(call.rotated(q), {}, {});
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
+    return call.attend(call.rotated(in.q), {}, {});
   }
 
  private:

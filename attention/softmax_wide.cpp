@@ -10,11 +10,9 @@ class SoftmaxWide : public Attention {
   SoftmaxWide(const Options& options, parallel::ParameterPtr w_neg)
       : options_(options), w_neg_(std::move(w_neg)) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
-    return call.attend(call.rotated(call.map_queries(q, w_neg_->ready(), /*residual=*/true)), {},
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
+    return call.attend(call.rotated(call.map_queries(in.q, w_neg_->ready(), /*residual=*/true)), {},
                        {});
   }
 

@@ -18,9 +18,9 @@ namespace {
 
 void check_tensors(const Options& options, const at::Tensor& q, const at::Tensor& k,
                    const at::Tensor& v) {
-  TORCH_CHECK(q.dim() == 4 && q.size(2) == options.heads && q.size(3) == options.head_width,
-              "q is ", q.sizes(), ", expected [B, N, ", options.heads, ", ", options.head_width,
-              "]");
+  TORCH_CHECK(q.dim() == 4 && q.size(2) == query_heads(options) && q.size(3) == options.head_width,
+              "q is ", q.sizes(), ", expected [B, N, ", query_heads(options), ", ",
+              options.head_width, "]");
   TORCH_CHECK(k.dim() == 4 && k.size(0) == q.size(0) && k.size(2) == options.kv_heads &&
                   k.size(3) == options.head_width,
               "k is ", k.sizes(), ", expected [", q.size(0), ", M, ", options.kv_heads, ", ",
@@ -61,7 +61,7 @@ void check_dropout(const WeightDropout& dropout, int64_t batch) {
 
 // Whether the fused kernels serve the call. Where they were asked for and do not, says why.
 bool takes_fused(const Options& options, const Call& call) {
-  if (options.reference || options.gpu == GpuPath::kComposed) return false;
+  if (call.reference || options.gpu == GpuPath::kComposed) return false;
   const bool asked = options.gpu == GpuPath::kFused;
   if (!asked && !fused::measured_faster(options.head_width, call.q.size(1), call.k.size(1))) {
     return false;
@@ -92,25 +92,26 @@ bool takes_fused(const Options& options, const Call& call) {
 
 }  // namespace
 
-Call::Call(const Options& options, const at::Tensor& given_q, const at::Tensor& given_k,
-           const at::Tensor& given_v, const Visibility& given_visibility,
-           const Rotary* given_rotary, const WeightDropout* given_dropout,
-           KeyValueCache* given_cache)
-    : q(given_q),
-      k(given_k),
-      v(given_v),
-      visibility(given_visibility),
-      rotary(given_rotary),
-      dropout(given_dropout != nullptr && given_dropout->p == 0 ? nullptr : given_dropout),
-      cache(given_cache) {
+Call::Call(const Options& options, const Inputs& in)
+    : q(in.q),
+      k(in.k),
+      v(in.v),
+      visibility(in.visibility),
+      rotary(in.rotary),
+      dropout(in.dropout != nullptr && in.dropout->p == 0 ? nullptr : in.dropout),
+      cache(in.cache),
+      seen(in.seen) {
   check_tensors(options, q, k, v);
   if (rotary != nullptr) check_rotary(*rotary, q, k);
   if (dropout != nullptr) check_dropout(*dropout, q.size(0));
   TORCH_CHECK(dropout == nullptr || cache == nullptr,
               "dropout and a key-value cache exclude each other");
-  reference = options.reference;
+  TORCH_CHECK(seen == nullptr || (dropout == nullptr && !c10::GradMode::is_enabled()),
+              "weights are looked at without gradients and without dropout");
+  reference = options.reference || seen != nullptr;
   const bool softmax = options.kind == Kind::kSoftmax || options.kind == Kind::kSoftmaxWide ||
-                       options.kind == Kind::kDagpam;
+                       options.kind == Kind::kDagpam || options.kind == Kind::kDiff ||
+                       options.kind == Kind::kDiff2;
   fast = softmax && !reference && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kDouble);
   composed = softmax && !reference && !q.device().is_cpu();
@@ -169,7 +170,16 @@ at::Tensor Call::attend_weighted(const std::vector<at::Tensor>& own,
                                  const Weighting& weighting) const {
   Maps maps = placed(rotated(q));
   maps.bounds = bounds(maps.k.size(1));
-  return attention::attend_weighted(maps, dropout, own, weighting, reference);
+  return attention::attend_weighted(maps, dropout, own, weighting, {reference, seen});
+}
+
+void Call::check_gate(const at::Tensor& gate) const {
+  const std::vector<int64_t> expected{q.size(0), q.size(1), q.size(2) / 2};
+  TORCH_CHECK(gate.defined() && gate.sizes().equals(expected) &&
+                  gate.scalar_type() == q.scalar_type() && gate.device() == q.device(),
+              "the gate is ", gate.defined() ? gate.toString() : "missing", " ",
+              gate.defined() ? gate.sizes() : at::IntArrayRef(), ", expected ", expected,
+              " of the queries' type and device");
 }
 
 at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
@@ -190,6 +200,10 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     maps.plus = lambdas.plus.to(options);
     maps.minus = lambdas.minus.to(options);
   }
+  return answer(std::move(maps));
+}
+
+at::Tensor Call::answer(Maps maps) const {
   const int64_t batch = q.size(0), queries = q.size(1), keys = maps.k.size(1);
   if (composed && dropout == nullptr) {
     const composed::Sight sight = composed::sight_of(visibility, queries, keys);
@@ -199,7 +213,10 @@ at::Tensor Call::attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rot
     return composed::attend(maps, sight);
   }
   maps.bounds = bounds(keys);
-  return fast ? fast::attend(maps, dropout) : reference::attend(maps, dropout).y.contiguous();
+  if (fast) return fast::attend(maps, dropout);
+  const reference::Answer plain = reference::attend(maps, dropout);
+  if (seen != nullptr) *seen = {plain.weights, plain.plus, plain.minus, plain.visible};
+  return plain.y.contiguous();
 }
 
 void append(KeyValueCache& cache, const at::Tensor& k, const at::Tensor& v) {
@@ -243,10 +260,8 @@ class Weighted : public Attention {
   Weighted(const Options& options, std::vector<parallel::ParameterPtr> own, Weighting weighting)
       : options_(options), own_(std::move(own)), weighting_(std::move(weighting)) {}
 
-  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Visibility& visibility, const Rotary* rotary,
-                     const WeightDropout* dropout, KeyValueCache* cache, const Lambdas*) override {
-    const Call call(options_, q, k, v, visibility, rotary, dropout, cache);
+  at::Tensor forward(const Inputs& in) override {
+    const Call call(options_, in);
     std::vector<at::Tensor> own;
     for (const auto& parameter : own_) own.push_back(parameter->ready());
     return call.attend_weighted(own, weighting_);

@@ -17,9 +17,7 @@ namespace dagpam::attention {
 // What a variant's forward was called with, checked: throws c10::Error with the sizes where shapes,
 // types or devices do not fit each other.
 struct Call {
-  Call(const Options& options, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-       const Visibility& visibility, const Rotary* rotary, const WeightDropout* dropout,
-       KeyValueCache* cache);
+  Call(const Options& options, const Inputs& inputs);
 
   // ReLU(x) W of each head of x [B, N, H, D], plus x itself if `residual`.
   at::Tensor map_queries(const at::Tensor& x, const at::Tensor& w, bool residual) const;
@@ -32,21 +30,30 @@ struct Call {
   at::Tensor attend(const at::Tensor& q_rotated, const at::Tensor& q_neg_rotated,
                     const Lambdas& lambdas) const;
 
+  // Keys and values as the maps of queries [B, N, any, D] read them: the new keys rotated and put
+  // behind the cached ones.
+  Maps placed(const at::Tensor& q_rotated) const;
+  // The answer of one map, by the kernels that serve this call.
+  at::Tensor answer(Maps maps) const;
+  bool has_kernels() const { return fast || (composed && dropout == nullptr); }
+
   // The answer of weights that are no softmax; `own` are the variant's parameters.
   at::Tensor attend_weighted(const std::vector<at::Tensor>& own, const Weighting& weighting) const;
 
-  const at::Tensor &q, &k, &v;
+  void check_gate(const at::Tensor& gate) const;  // [B, N, heads / 2] beside q [B, N, heads, D]
+
+  const at::Tensor &q, &k, &v;  // the caller's, as all of `inputs`
   const Visibility& visibility;
   const Rotary* rotary;
-  const WeightDropout* dropout;
+  const WeightDropout* dropout;  // none where p is 0
   KeyValueCache* cache;
-  bool reference;  // the plain path was asked for
-  bool fast;       // the CPU kernels serve this call
-  bool composed;   // LibTorch's attention does, where there is no dropout on weights
-  bool fused;      // the project's GPU kernels do
+  SeenWeights* seen;  // or nullptr
+  bool reference;     // the plain path was asked for
+  bool fast;          // the CPU kernels serve this call
+  bool composed;      // LibTorch's attention does, where there is no dropout on weights
+  bool fused;         // the project's GPU kernels do
 
  private:
-  Maps placed(const at::Tensor& q_rotated) const;
   at::Tensor bounds(int64_t keys) const;
   at::Tensor given_bounds() const;
 };
@@ -69,6 +76,9 @@ std::unique_ptr<Attention> make_coda(const Options& options);
 std::unique_ptr<Attention> make_cog(const Options& options);
 std::unique_ptr<Attention> make_nap(const Options& options, const std::string& prefix,
                                     parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_diff(const Options& options, const std::string& prefix,
+                                     parallel::ParameterList& parameters);
+std::unique_ptr<Attention> make_diff2(const Options& options);
 std::unique_ptr<Attention> make_dagpam(const Options& options, const std::string& prefix,
                                        parallel::ParameterList& parameters,
                                        std::function<Lambdas()> lambdas);

@@ -27,7 +27,7 @@ struct Problem : torch::CustomClassHolder {
     if (given_dropout != nullptr) dropout = *given_dropout;
   }
 
-  at::Tensor answer(at::TensorList in) const {
+  at::Tensor answer(at::TensorList in, SeenWeights* seen = nullptr) const {
     const at::ScalarType type = in[0].scalar_type();
     const auto wide = [type](const at::Tensor& x) {
       return x.to(type == at::kDouble ? at::kDouble : at::kFloat);
@@ -41,6 +41,10 @@ struct Problem : torch::CustomClassHolder {
     at::Tensor weights = weighting(scores).masked_fill(scores.visible.logical_not(), 0);
     if (dropout) {
       weights = weights * reference::dropout_factors(*dropout, weights.sizes(), weights.options());
+    }
+    if (seen != nullptr) {
+      seen->weights = weights;
+      seen->visible = scores.visible;
     }
     const at::Tensor v = reference::per_query_head(wide(in[2]), heads);
     return at::matmul(weights, v).transpose(1, 2).contiguous().to(type);
@@ -95,11 +99,11 @@ at::Tensor Scores::visible_count() const {
 
 at::Tensor attend_weighted(const Maps& maps, const WeightDropout* dropout,
                            const std::vector<at::Tensor>& own, const Weighting& weighting,
-                           bool kept) {
+                           const WeightingOptions& options) {
   const auto problem = c10::make_intrusive<Problem>(weighting, dropout, maps.bounds);
   variable_list inputs{maps.q, maps.k, maps.v};
   inputs.insert(inputs.end(), own.begin(), own.end());
-  if (kept || !at::GradMode::is_enabled()) return problem->answer(inputs);
+  if (options.kept || !at::GradMode::is_enabled()) return problem->answer(inputs, options.seen);
   return Attend::apply(problem, at::TensorList(inputs));
 }
 

@@ -28,11 +28,15 @@ struct Scores {
 // Scores to weights [B, H, N, M]. What it gives for hidden keys must be finite and is not used.
 using Weighting = std::function<at::Tensor(const Scores&)>;
 
+struct WeightingOptions {
+  bool kept = false;            // by plain autograd, which keeps the matrices
+  SeenWeights* seen = nullptr;  // gets the weights and what is visible
+};
+
 // weights V, [B, N, H, D] of q's type. Computes in float32, or float64 where q is that. `own` are
-// inputs with a gradient. First derivatives only, unless `kept`: then by plain autograd, which
-// keeps the matrices.
+// inputs with a gradient. First derivatives only, unless `kept`.
 at::Tensor attend_weighted(const Maps& maps, const WeightDropout* dropout,
                            const std::vector<at::Tensor>& own, const Weighting& weighting,
-                           bool kept);
+                           const WeightingOptions& options);
 
 }  // namespace dagpam::attention

@@ -1,5 +1,6 @@
 // Every field that a config leaves out.
 #include <limits>
+#include <utility>
 
 #include "configs/checked.h"
 #include "configs/run_config.h"
@@ -49,10 +50,36 @@ void fill(Message& message) {
   }
 }
 
+// What the encoder's and the cross-attention leave out is as in `attention`.
+void settle_attentions(RunConfig& config) {
+  for (auto* const other : {config.mutable_encoder_attention(), config.mutable_cross_attention()}) {
+    AttentionConfig whole = config.attention();
+    whole.MergeFrom(*other);
+    *other = std::move(whole);
+  }
+}
+
+// Of the fields that the other kind of model has alone, none but those that were given: validate()
+// refuses these.
+void drop_fields_of_other_kind(const RunConfig& given, RunConfig& full) {
+  ModelConfig& model = *full.mutable_model();
+  TrainConfig& train = *full.mutable_train();
+  if (model.kind() == ModelConfig::ENCODER_DECODER) {
+    if (!given.train().has_global_batch()) train.clear_global_batch();
+    return;
+  }
+  if (!given.has_encoder_attention()) full.clear_encoder_attention();
+  if (!given.has_cross_attention()) full.clear_cross_attention();
+  if (!given.model().has_shared_embeddings()) model.clear_shared_embeddings();
+  if (!given.train().has_batch_tokens()) train.clear_batch_tokens();
+  if (!given.train().has_micro_tokens()) train.clear_micro_tokens();
+}
+
 }  // namespace
 
 RunConfig with_defaults(const RunConfig& config) {
   RunConfig full = config;
+  if (full.model().kind() == ModelConfig::ENCODER_DECODER) settle_attentions(full);
   fill(full);
   ModelConfig& model = *full.mutable_model();
   if (!model.has_kv_heads()) model.set_kv_heads(model.heads());
@@ -61,6 +88,9 @@ RunConfig with_defaults(const RunConfig& config) {
     constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
     model.set_mlp_width(checked_multiply(4, model.width()).value_or(kMost));
   }
+  const bool pairs = model.kind() == ModelConfig::ENCODER_DECODER;
+  if (pairs && !model.has_encoder_layers()) model.set_encoder_layers(model.layers());
+  drop_fields_of_other_kind(config, full);
   auto& betas = *full.mutable_optimizer()->mutable_betas();
   if (betas.empty()) {
     betas.Add(0.9);

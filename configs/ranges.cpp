@@ -21,8 +21,9 @@ constexpr const char* kWatch = "give seconds, as in 900, or 0 for any time";
 constexpr const char* kProbability = "give a probability, as in 0.1";
 
 // Bounds stop slips and overflow, not research: each is far beyond what has been trained.
-constexpr std::array<Range, 51> kRanges = {{
+constexpr std::array<Range, 59> kRanges = {{
     {"model.layers", 1, 10000, false, false, "give the number of blocks, as in 12"},
+    {"model.encoder_layers", 1, 10000, false, false, "give the number of blocks, as in 6"},
     {"model.width", 1, 1 << 20, false, false,
      "give the channels of the residual stream, as in 768"},
     {"model.heads", 1, 1 << 20, false, false, "give a divisor of model.width, as in 12"},
@@ -36,6 +37,10 @@ constexpr std::array<Range, 51> kRanges = {{
     {"model.attention_dropout", 0, 1, false, true, kProbability},
     {"attention.lambda.plus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
     {"attention.lambda.minus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
+    {"encoder_attention.lambda.plus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
+    {"encoder_attention.lambda.minus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
+    {"cross_attention.lambda.plus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
+    {"cross_attention.lambda.minus", -1e6, 1e6, false, false, "give a finite weight, as in 1"},
     {"data.train.weight", 0, 1e12, true, false, "give a positive share, or drop the entry"},
     {"data.prefetch", 1, 4096, false, false, "give the micro-batches to make ahead, as in 4"},
     {"optimizer.lr", 0, 1000, true, false, "give a positive rate, as in 1e-3"},
@@ -53,6 +58,9 @@ constexpr std::array<Range, 51> kRanges = {{
     {"train.epochs", 0, 1e6, true, false, "give the passes over the data, as in 1.5"},
     {"train.global_batch", 1, 1 << 24, false, false, "give the sequences of a step, as in 12"},
     {"train.micro_batch", 1, 1 << 24, false, false, "leave it out for global_batch / ranks"},
+    {"train.batch_tokens", 1, 1 << 24, false, false,
+     "give the padded tokens of a step, as in 4096"},
+    {"train.micro_tokens", 0, 1 << 24, false, false, "give padded tokens, as in 1024, or 0"},
     {"train.eval_every", 0, kSteps, false, false, "give steps, or 0 for the end alone"},
     {"train.eval_batches", 0, kSteps, false, false, "give micro-batches, or 0 for the whole split"},
     {"train.label_smoothing", 0, 1, false, true, "give a share, as in 0.1"},
@@ -70,6 +78,7 @@ constexpr std::array<Range, 51> kRanges = {{
     {"checkpoint.keep_every", 0, kSteps, false, false, "give steps, or 0 for none"},
     {"checkpoint.keep_best", 0, 1 << 20, false, false, "give a number of checkpoints, or 0"},
     {"log.every", 1, kSteps, false, false, "give steps, as in 10"},
+    {"log.analyze_every", 0, kSteps, false, false, "give steps, as in 1000, or 0 for none"},
     {"watchdog.init_s", 0, kSeconds, false, false, kWatch},
     {"watchdog.step_s", 0, kSeconds, false, false, kWatch},
     {"watchdog.evaluation_s", 0, kSeconds, false, false, kWatch},

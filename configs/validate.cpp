@@ -5,6 +5,7 @@
 
 #include "configs/checked.h"
 #include "configs/errors.h"
+#include "configs/kinds.h"
 #include "configs/ranges.h"
 #include "configs/run_config.h"
 #include "configs/text.h"
@@ -44,27 +45,36 @@ void check_model(const ModelConfig& model) {
   }
 }
 
-void check_lambda(const std::string& path, double start, LambdaConfig::Squash squash) {
+void check_lambda(const std::string& block, const char* field, double start,
+                  LambdaConfig::Squash squash) {
+  const std::string path = block + ".lambda." + field, other = block + ".lambda.squash";
   if (squash == LambdaConfig::SIGMOID && !(start > 0 && start < 1)) {
     fail(path, shown(start) + " cannot be the start of a lambda that SIGMOID keeps in (0, 1): " +
-                   "choose one inside, as in 0.5, or another attention.lambda.squash");
+                   "choose one inside, as in 0.5, or another " + other);
   }
   if (squash == LambdaConfig::SOFTPLUS && !(start > 0)) {
     fail(path, shown(start) + " cannot be the start of a lambda that SOFTPLUS keeps above 0: " +
-                   "choose a positive one, as in 1, or another attention.lambda.squash");
+                   "choose a positive one, as in 1, or another " + other);
   }
 }
 
-void check_attention(const AttentionConfig& attention) {
+// `block`: attention, encoder_attention or cross_attention.
+void check_attention(const std::string& block, const AttentionConfig& attention,
+                     const ModelConfig& model) {
+  if (attention.kind() == AttentionConfig::DIFF && model.kv_heads() % 2 != 0) {
+    fail("model.kv_heads", text(model.kv_heads()) + " is odd, but " + block + ".kind DIFF pairs " +
+                               "key-value heads: choose an even number, e.g. " +
+                               text(model.kv_heads() + 1));
+  }
   const LambdaConfig& lambda = attention.lambda();
   if (lambda.mode() == LambdaConfig::FIXED && lambda.squash() != LambdaConfig::NO_SQUASH) {
-    fail("attention.lambda.squash",
-         LambdaConfig::Squash_Name(lambda.squash()) + " shapes trained lambdas, but " +
-             "attention.lambda.mode is FIXED: choose mode TRAINED, or squash NO_SQUASH");
+    fail(block + ".lambda.squash",
+         LambdaConfig::Squash_Name(lambda.squash()) + " shapes trained lambdas, but " + block +
+             ".lambda.mode is FIXED: choose mode TRAINED, or squash NO_SQUASH");
   }
   if (lambda.mode() == LambdaConfig::TRAINED) {
-    check_lambda("attention.lambda.plus", lambda.plus(), lambda.squash());
-    check_lambda("attention.lambda.minus", lambda.minus(), lambda.squash());
+    check_lambda(block, "plus", lambda.plus(), lambda.squash());
+    check_lambda(block, "minus", lambda.minus(), lambda.squash());
   }
 }
 
@@ -142,19 +152,44 @@ void check_batches(const TrainConfig& train) {
                                 text(nearest_divisor(train.global_batch(), train.micro_batch())));
 }
 
+void check_log(const RunConfig& config) {
+  const int64_t every = config.log().analyze_every();
+  if (every == 0) return;
+  if (config.model().kind() != ModelConfig::DECODER) {
+    fail("log.analyze_every", text(every) + " analyses a language model, but model.kind is " +
+                                  ModelConfig::Kind_Name(config.model().kind()) +
+                                  ": set log.analyze_every to 0");
+  }
+  if (config.data().valid().empty()) {
+    fail("log.analyze_every", text(every) + " analyses the model on data.valid, which is not " +
+                                  "set: set data.valid, or log.analyze_every to 0");
+  }
+  if (config.parallel().tensor() > 1) {
+    fail("log.analyze_every",
+         text(every) + " needs a copy of the model on one rank, but " + "parallel.tensor " +
+             text(config.parallel().tensor()) +
+             " cuts it: set log.analyze_every to 0, and run `dagpam analyze` " +
+             "on its checkpoints");
+  }
+}
+
 }  // namespace
 
 void validate(const RunConfig& config) {
   check_fields(config);
   const RunConfig full = with_defaults(config);
   check_model(full.model());
-  check_attention(full.attention());
+  check_kind(full);
+  for (const auto& [block, attention] : attentions(full)) {
+    check_attention(block, *attention, full.model());
+  }
   check_data(full.data());
   check_optimizer(full.optimizer());
   check_schedule(full.schedule(), full.train());
   check_length(full.train(), full.model().context());
   check_batches(full.train());
   check_precision(full.train());
+  check_log(full);
 }
 
 int data_parallel_size(const RunConfig& config, int ranks) {
@@ -176,6 +211,13 @@ int data_parallel_size(const RunConfig& config, int ranks) {
   };
   must_divide("model.heads", model.heads());
   must_divide("model.kv_heads", model.kv_heads());
+  for (const auto& [block, attention] : attentions(full)) {
+    const int64_t left = model.kv_heads() / tensor;
+    if (attention->kind() != AttentionConfig::DIFF || left % 2 == 0) continue;
+    fail("parallel.tensor", text(tensor) + " leaves a rank " + text(left) + " of model.kv_heads " +
+                                text(model.kv_heads()) + ", but " + block + ".kind DIFF pairs " +
+                                "them: choose a size that leaves an even number");
+  }
   must_divide("model.mlp_width", model.mlp_width());
   if (full.parallel().sequence_parallel()) must_divide("model.context", model.context());
   return static_cast<int>(ranks / tensor);

@@ -23,7 +23,8 @@
 
 namespace dagpam::data {
 
-// A micro-batch of one rank. Row-major.
+// A micro-batch of one rank. Row-major. `context` of sentence pairs: the longest target of the
+// batch.
 struct Batch {
   int64_t rows = 0, context = 0;
   std::vector<int64_t> samples;  // [rows] global sample index
@@ -35,6 +36,14 @@ struct Batch {
   // First visible key of each query: the column where its document starts in the row:
   // [rows, context]. Empty unless data.reset_attention.
   std::vector<int32_t> key_begin;
+  // Sentence pairs alone: the source texts, padded to the longest of the batch, and how long each
+  // is; targets that are padding are -100; and the targets that are not, of the whole step over all
+  // ranks.
+  int64_t source_context = 0;
+  std::vector<int64_t> source;          // [rows, source_context]
+  std::vector<int32_t> source_lengths;  // [rows]
+  int64_t step_tokens = 0;
+  bool ends_step = false;  // this rank's last of the step
 };
 
 struct BatchOptions {

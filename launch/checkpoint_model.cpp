@@ -1,5 +1,6 @@
 #include "launch/checkpoint_model.h"
 
+#include "configs/errors.h"
 #include "configs/run_config.h"
 
 namespace dagpam::launch {
@@ -12,11 +13,30 @@ CheckpointModel load_checkpoint_model(const std::string& checkpoint, parallel::C
   config.mutable_parallel()->set_tensor(tp.size());
   config.mutable_parallel()->set_sequence_parallel(false);
   configs::data_parallel_size(config, tp.size());
-  loaded.model = std::make_unique<trainer::TransformerLm>(config.model(), config.attention(),
-                                                          trainer::TensorParallel{tp});
+  loaded.model = trainer::make_model(config, trainer::TensorParallel{tp});
   trainer::load_parameters(checkpoint, *loaded.model);
   loaded.model->move_to(tp.device());
   return loaded;
+}
+
+const trainer::TransformerLm& CheckpointModel::language_model() const {
+  const auto* found = dynamic_cast<const trainer::TransformerLm*>(model.get());
+  if (found == nullptr) {
+    throw ConfigError(
+        "--checkpoint: model.kind is ENCODER_DECODER, expected DECODER: "
+        "`dagpam translate` is for it");
+  }
+  return *found;
+}
+
+const trainer::EncoderDecoder& CheckpointModel::translator() const {
+  const auto* found = dynamic_cast<const trainer::EncoderDecoder*>(model.get());
+  if (found == nullptr) {
+    throw ConfigError(
+        "--checkpoint: model.kind is DECODER, expected ENCODER_DECODER: "
+        "`dagpam generate` is for it");
+  }
+  return *found;
 }
 
 }  // namespace dagpam::launch

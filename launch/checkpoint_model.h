@@ -6,6 +6,8 @@
 #include <string>
 
 #include "data/tokenizer.h"
+#include "trainer/model/encoder_decoder.h"
+#include "trainer/model/model.h"
 #include "trainer/model/transformer_lm.h"
 #include "trainer/run_state.h"
 
@@ -14,7 +16,12 @@ namespace dagpam::launch {
 struct CheckpointModel {
   trainer::SavedConfig saved;
   std::unique_ptr<data::Tokenizer> tokenizer;
-  std::unique_ptr<trainer::TransformerLm> model;
+  std::unique_ptr<trainer::Model> model;
+
+  // The model as one of a kind. Throws ConfigError where it is of the other, and says which command
+  // is for that.
+  const trainer::TransformerLm& language_model() const;
+  const trainer::EncoderDecoder& translator() const;
 };
 
 // `checkpoint`: a checkpoint folder, or a run folder (its latest). This rank's part of the model,

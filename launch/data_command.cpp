@@ -12,6 +12,7 @@
 #include "data/verify.h"
 #include "launch/pairs_command.h"
 #include "launch/program.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 #include "trainer/stop_signal.h"
 

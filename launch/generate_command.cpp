@@ -40,7 +40,7 @@ void run(Arguments& arguments, Program&) {
     length = text.size();
   };
   if (!arguments.json) std::fputs(arguments.prompt.c_str(), stdout);
-  const auto ids = trainer::generate(*loaded.model, prompt, arguments.sampling, on_token);
+  const auto ids = trainer::generate(loaded.language_model(), prompt, arguments.sampling, on_token);
   if (!arguments.json) {
     std::printf("\n");
     return;

@@ -73,11 +73,11 @@ void add_backend_option(CLI::App& command, std::string& backend) {
       ->check(CLI::IsMember({"AUTO", "MPI", "NCCL"}));
 }
 
-void ConfigArguments::add_to(CLI::App& command) {
+void ConfigArguments::add_to(CLI::App& command, bool required) {
   command
       .add_option("--config", files,
                   "Text-format RunConfig files; a later one overrides an earlier one")
-      ->required()
+      ->required(required)
       ->type_name("FILE");
   command
       .add_option("--set", overrides,

@@ -50,8 +50,10 @@ void add_data_command(CLI::App& app, Program& program);
 void add_train_command(CLI::App& app, Program& program);
 void add_eval_command(CLI::App& app, Program& program);
 void add_generate_command(CLI::App& app, Program& program);
+void add_translate_command(CLI::App& app, Program& program);
 void add_check_command(CLI::App& app, Program& program);
 void add_ckpt_command(CLI::App& app, Program& program);
+void add_analyze_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
 
 // --backend, where no config says it.
@@ -60,7 +62,7 @@ void add_backend_option(CLI::App& command, std::string& backend);
 // --config F... and --set a.b=v..., as several subcommands have them.
 struct ConfigArguments {
   std::vector<std::string> files, overrides;
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command, bool required = true);
 };
 
 }  // namespace dagpam::launch

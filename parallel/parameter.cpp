@@ -50,6 +50,7 @@ ParameterPtr ParameterList::add(const std::string& name, std::vector<int64_t> gl
   parameter->decay = options.decay.value_or(global_shape.size() >= 2);
   parameter->shard.global_shape = std::move(global_shape);
   parameter->init = init;
+  parameter->gradient_cancels = options.gradient_cancels;
   parameter->partial_gradient = options.partial_gradient && tp_size_ > 1;
   items_.push_back(parameter);
   return parameter;

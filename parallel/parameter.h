@@ -45,6 +45,9 @@ struct Parameter {
   bool decay = false;  // weight decay applies
   // Replicated, but a rank's gradient is only its term of the sum over the tensor-parallel group.
   bool partial_gradient = false;
+  // The terms of its gradient, one sum over all tokens, nearly cancel: rounding is a large part of
+  // it.
+  bool gradient_cancels = false;
   // Set while rows of `value` are on their way from other ranks: waits for them.
   std::function<void()> arriving = {};
 
@@ -57,6 +60,7 @@ struct ParameterOptions {
   int cut_dim = -1;                // cut over the tensor-parallel group along this dimension
   bool may_pad = false;            // ranks may hold padding where the extent does not divide
   bool partial_gradient = false;   // see Parameter
+  bool gradient_cancels = false;   // see Parameter
   std::optional<bool> decay = {};  // default: for two or more dimensions
 };
 

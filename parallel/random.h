@@ -32,12 +32,14 @@ enum class DropoutSite : uint32_t {
   kEmbedding = 0,
   kAttentionWeights = 1,
   kAttentionOut = 2,
-  kMlpOut = 3
+  kMlpOut = 3,
+  kCrossAttentionWeights = 4,
+  kCrossAttentionOut = 5
 };
 
 // Key of one dropout mask. Counters, by site:
-//   kAttentionWeights  (key / 4, query, global head, low 32 bits of the global sample index)
-//   all others         (channel / 4, token, 0,       low 32 bits of the global sample index)
+//   k...AttentionWeights  (key / 4, query, global head, low 32 bits of the global sample index)
+//   all others            (channel / 4, token, 0,       low 32 bits of the global sample index)
 // Word (key % 4) or (channel % 4) of the result decides: kept where word >= p * 2^32.
 uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite site);
 

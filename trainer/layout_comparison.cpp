@@ -16,6 +16,9 @@ namespace {
 // Rounding of an update, relative to the largest gradient.
 constexpr double kRounding = 3e-7;
 
+// Terms of a sum that cancels to its largest entry, at most.
+constexpr double kCancelled = 100;
+
 double largest(const at::Tensor& t) {
   return t.numel() == 0 ? 0 : t.detach().abs().max().item<double>();
 }
@@ -181,10 +184,11 @@ void LayoutComparison::losses(int64_t step, double reference, double layout) {
 
 // What rounding in a tensor's gradient is measured by: its largest entry. A tensor of one entry is
 // a sum that may pass through 0, where nothing of it shows how large its terms are; so the largest
-// that it has been.
+// that it has been. Where the terms are known to cancel, a hundred times that.
 double LayoutComparison::scale(size_t index, double top) const {
   int64_t entries = 1;
   for (const int64_t extent : own_[index]->shard.global_shape) entries *= extent;
+  if (own_[index]->gradient_cancels) return kCancelled * largest_[index];
   return entries == 1 ? largest_[index] : top;
 }
 

@@ -8,10 +8,6 @@
 
 namespace dagpam::trainer {
 
-// Elements of the parameters that one rank of a tensor-parallel group of `tp` holds, padding of the
-// vocabulary included.
-int64_t rank_elements(const configs::RunConfig& config, int tp);
-
 // Bytes of tensors a rank holds at the turn from forward to backward of a micro-batch, when most is
 // held: docs/parallelism.md derives each.
 struct MemoryPlan {

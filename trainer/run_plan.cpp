@@ -8,22 +8,25 @@
 #include "configs/errors.h"
 #include "configs/run_config.h"
 #include "data/indexed_dataset.h"
+#include "trainer/run_data.h"
 
 namespace dagpam::trainer {
 
-using configs::AttentionConfig;
-using configs::ModelConfig;
 using configs::RunConfig;
 
 namespace {
+
+[[noreturn]] void refuse_tokenizer(const std::string& prefix, const std::string& digest,
+                                   const std::string& first_prefix, const std::string& first) {
+  throw DataError(prefix + ".json: tokenizer " + digest + " differs from " + first + " of " +
+                  first_prefix + ".json: prepare all data of a run with one tokenizer");
+}
 
 void check_same_vocabulary(const data::Sidecar& first, const std::string& first_prefix,
                            const std::string& prefix) {
   const data::Sidecar other = data::read_sidecar(prefix);
   if (other.tokenizer_digest == first.tokenizer_digest) return;
-  throw DataError(prefix + ".json: tokenizer " + other.tokenizer_digest + " differs from " +
-                  first.tokenizer_digest + " of " + first_prefix +
-                  ".json: prepare all data of a run with one tokenizer");
+  refuse_tokenizer(prefix, other.tokenizer_digest, first_prefix, first.tokenizer_digest);
 }
 
 // Opens the split, so that a missing or damaged file is refused before the run starts.
@@ -31,14 +34,14 @@ int64_t tokens_of(const std::string& prefix, const std::string& split) {
   return data::open_dataset(data::split_path(prefix, split))->tokens();
 }
 
-int64_t steps_of(const configs::TrainConfig& train, int64_t context, int64_t samples_per_epoch) {
-  double steps = 0;
+int64_t steps_of(const configs::TrainConfig& train, double tokens_per_step,
+                 double steps_per_epoch) {
   if (train.has_steps()) return train.steps();
-  const auto batch = static_cast<double>(train.global_batch());
+  double steps = 0;
   if (train.has_tokens()) {
-    steps = static_cast<double>(train.tokens()) / (batch * static_cast<double>(context));
+    steps = static_cast<double>(train.tokens()) / tokens_per_step;
   } else {
-    steps = train.epochs() * static_cast<double>(samples_per_epoch) / batch;
+    steps = train.epochs() * steps_per_epoch;
   }
   steps = std::max(1.0, std::ceil(steps));
   if (steps > static_cast<double>(std::numeric_limits<int32_t>::max())) {
@@ -48,17 +51,22 @@ int64_t steps_of(const configs::TrainConfig& train, int64_t context, int64_t sam
   return static_cast<int64_t>(steps);
 }
 
-}  // namespace
+void settle_vocabulary(RunPlan& plan) {
+  configs::ModelConfig& model = *plan.config.mutable_model();
+  if (!model.has_vocab()) {
+    model.set_vocab(plan.data.vocab_size);
+  } else if (model.vocab() < plan.data.vocab_size) {
+    throw ConfigError("model.vocab: " + std::to_string(model.vocab()) +
+                      " is smaller than the data's vocabulary of " +
+                      std::to_string(plan.data.vocab_size) + " (" +
+                      plan.config.data().train(0).prefix() + ".json): leave it unset or raise it");
+  }
+}
 
-RunPlan plan_run(const RunConfig& config, int ranks) {
-  configs::validate(config);
-  RunPlan plan;
-  plan.ranks = ranks;
-  plan.config = configs::with_defaults(config);
+// Opens every text that the config names, and takes from them what the config leaves open.
+void plan_texts(RunPlan& plan) {
   RunConfig& run = plan.config;
-  plan.copies = configs::data_parallel_size(run, ranks);
   run.mutable_train()->set_micro_batch(configs::micro_batch(run, plan.copies));
-
   const std::string& first = run.data().train(0).prefix();
   plan.data = data::read_sidecar(first);
   int64_t samples = 0;
@@ -82,86 +90,61 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
       throw DataError(prefix + "." + split + ": fewer than 2 tokens: nothing to evaluate");
     }
   }
-  if (!run.model().has_vocab()) {
-    run.mutable_model()->set_vocab(plan.data.vocab_size);
-  } else if (run.model().vocab() < plan.data.vocab_size) {
-    throw ConfigError("model.vocab: " + std::to_string(run.model().vocab()) +
-                      " is smaller than the data's vocabulary of " +
-                      std::to_string(plan.data.vocab_size) + " (" + first +
-                      ".json): leave it unset or raise it");
-  }
-  plan.steps = steps_of(run.train(), context, samples);
-  if (!run.schedule().has_decay_steps()) run.mutable_schedule()->set_decay_steps(plan.steps);
+  settle_vocabulary(plan);
   plan.tokens_per_step = run.train().global_batch() * context;
+  plan.steps =
+      steps_of(run.train(), static_cast<double>(plan.tokens_per_step),
+               static_cast<double>(samples) / static_cast<double>(run.train().global_batch()));
+}
+
+// The same of sentence pairs.
+void plan_pairs(RunPlan& plan) {
+  RunConfig& run = plan.config;
+  const std::string& first = run.data().train(0).prefix();
+  const data::PairSidecar pairs = data::read_pair_sidecar(first);
+  plan.data.tokenizer_json = pairs.tokenizer_json;
+  plan.data.tokenizer_digest = pairs.tokenizer_digest;
+  plan.data.vocab_size = pairs.vocab_size;
+  settle_vocabulary(plan);
+  data::PairOptions options = pair_options(plan, 0);
+  options.prefetch = 1;
+  const double batches = static_cast<double>(data::open_pairs(options, {})->batches_per_epoch());
+  for (const auto& [prefix, split] :
+       {std::pair{run.data().valid(), "valid"}, std::pair{run.data().test(), "test"}}) {
+    if (prefix.empty()) continue;
+    options.prefix = prefix;
+    const auto set = data::open_fitting_pairs(options, split);
+    if (set->sidecar().tokenizer_digest != pairs.tokenizer_digest) {
+      refuse_tokenizer(prefix, set->sidecar().tokenizer_digest, first, pairs.tokenizer_digest);
+    }
+  }
+  plan.train_tokens = pairs.find("train")->target.tokens;
+  const double per_step = static_cast<double>(plan.train_tokens) / batches;
+  plan.tokens_per_step = static_cast<int64_t>(std::llround(per_step));
+  plan.steps = steps_of(run.train(), per_step, batches);
+}
+
+}  // namespace
+
+RunPlan plan_run(const RunConfig& config, int ranks) {
+  configs::validate(config);
+  RunPlan plan;
+  plan.ranks = ranks;
+  plan.config = configs::with_defaults(config);
+  plan.copies = configs::data_parallel_size(plan.config, ranks);
+  reads_pairs(plan.config) ? plan_pairs(plan) : plan_texts(plan);
+  configs::ScheduleConfig& schedule = *plan.config.mutable_schedule();
+  if (!schedule.has_decay_steps()) schedule.set_decay_steps(plan.steps);
   return plan;
 }
 
-data::BatchOptions batch_options(const RunPlan& plan, int copy) {
-  data::BatchOptions options;
-  options.seed = plan.config.train().seed();
-  options.context = plan.config.model().context();
-  options.global_batch = plan.config.train().global_batch();
-  options.micro_batch = plan.config.train().micro_batch();
-  options.vocab = plan.config.model().vocab();
-  options.rank = copy;
-  options.ranks = plan.copies;
-  options.prefetch = plan.config.data().prefetch();
-  return options;
-}
-
-AttentionConfig::Kind layer_attention(const ModelConfig& model, const AttentionConfig& attention,
-                                      int64_t index) {
-  const bool end = index == 0 || index == model.layers() - 1;
-  return attention.kind() == AttentionConfig::COG && end ? AttentionConfig::SOFTMAX
-                                                         : attention.kind();
-}
-
-bool has_query_map(AttentionConfig::Kind kind) {
-  return kind == AttentionConfig::SOFTMAX_WIDE || kind == AttentionConfig::DAGPAM;
-}
-
-ParameterCounts count_parameters(const RunConfig& config) {
-  const ModelConfig& m = config.model();
-  const int64_t head = m.width() / m.heads(), bias = m.bias() ? 1 : 0;
-  const int64_t qkv_rows = (m.heads() + 2 * m.kv_heads()) * head;
-  const int64_t mlp_ins = m.mlp() == ModelConfig::SWIGLU ? 2 : 1;
-  const AttentionConfig::Kind kind = config.attention().kind();
-
-  const int64_t projections =
-      m.width() * (qkv_rows + m.width()) + (mlp_ins + 1) * m.width() * m.mlp_width();
-  const int64_t biases = bias * (qkv_rows + 2 * m.width() + mlp_ins * m.mlp_width());
-  const int64_t norm = m.width() * (m.norm() == ModelConfig::LAYER ? 1 + bias : 1);
-  const int64_t map = has_query_map(kind) ? m.heads() * head * head : 0;
-  const int64_t gains = kind == AttentionConfig::NAP ? 2 * m.heads() : 0;
-  int64_t lambdas = 0;
-  const auto& lambda = config.attention().lambda();
-  if (kind == AttentionConfig::DAGPAM && lambda.mode() == configs::LambdaConfig::TRAINED) {
-    lambdas = lambda.scope() == configs::LambdaConfig::MODEL   ? 2
-              : lambda.scope() == configs::LambdaConfig::LAYER ? 2 * m.layers()
-                                                               : 2 * m.layers() * m.heads();
+int64_t micro_batch_tokens(const RunPlan& plan) {
+  const configs::TrainConfig& train = plan.config.train();
+  if (plan.config.model().kind() != configs::ModelConfig::ENCODER_DECODER) {
+    return train.micro_batch() * plan.config.model().context();
   }
-  const int64_t table = m.vocab() * m.width();
-  const int64_t final_norm = m.norm_position() == ModelConfig::PRE ? norm : 0;
-  const int64_t positions = m.positions() == ModelConfig::LEARNED ? m.context() * m.width() : 0;
-
-  ParameterCounts counts;
-  counts.in_matmuls = m.layers() * projections + table;
-  counts.all = m.layers() * (projections + biases + 2 * norm + map + gains) + lambdas + final_norm +
-               positions + table * (m.tied_embeddings() ? 1 : 2);
-  return counts;
-}
-
-double flops_per_token(const RunConfig& config) {
-  const ModelConfig& m = config.model();
-  const auto kind = config.attention().kind();
-  const double layer_width = static_cast<double>(m.layers()) * static_cast<double>(m.width());
-  const double attention = kind == AttentionConfig::DAGPAM ? 10 : 6;
-  double flops = 6 * static_cast<double>(count_parameters(config).in_matmuls);
-  flops += attention * layer_width * static_cast<double>(m.context());
-  if (has_query_map(kind)) {
-    flops += 6 * layer_width * static_cast<double>(m.width() / m.heads());
-  }
-  return flops;
+  const int64_t share = (train.batch_tokens() + plan.copies - 1) / plan.copies;
+  return train.micro_tokens() > 0 ? std::min(share, train.micro_tokens()) : share;
 }
 
 }  // namespace dagpam::trainer

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "configs/run.pb.h"
-#include "data/batch_source.h"
 #include "data/sidecar.h"
 
 namespace dagpam::trainer {
@@ -15,8 +14,8 @@ struct RunPlan {
   configs::RunConfig config;  // every field set, those too that data and ranks decide
   data::Sidecar data;         // of the first training source (they share tokenizer and vocabulary)
   int64_t steps = 0;          // of the whole run
-  int64_t tokens_per_step = 0;
-  int64_t train_tokens = 0;  // over all sources
+  int64_t tokens_per_step = 0;  // of sentence pairs: targets, on the average
+  int64_t train_tokens = 0;     // over all sources; of sentence pairs those of the targets
   int ranks = 1;
   int copies = 1;       // of the model: data-parallel; each is shared by ranks / copies
   bool on_gpu = false;  // set by whoever has the communicator: attention keeps other tensors there
@@ -25,30 +24,8 @@ struct RunPlan {
 // Validates, fills in, opens every data set that the config names. Throws ConfigError or DataError.
 RunPlan plan_run(const configs::RunConfig& config, int ranks);
 
-// How copy `copy` of the plan's model copies takes its part of the data.
-data::BatchOptions batch_options(const RunPlan& plan, int copy);
-
-// The attention of layer `index`: the config's, but COG leaves the first and the last layer
-// SOFTMAX.
-configs::AttentionConfig::Kind layer_attention(const configs::ModelConfig& model,
-                                               const configs::AttentionConfig& attention,
-                                               int64_t index);
-
-// Whether a layer has `w_neg`.
-bool has_query_map(configs::AttentionConfig::Kind kind);
-
-// Elements of all parameters, and of those that take part in matrix products (the output projection
-// too).
-struct ParameterCounts {
-  int64_t all = 0, in_matmuls = 0;
-};
-ParameterCounts count_parameters(const configs::RunConfig& config);
-
-// Floating point operations a token, forward and backward, causal, minimal algebra:
-// 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM, + 6 L C D for the
-// [H, D, D] maps (docs/performance.md derives it). Of NON, NAP, CODA and COG their matrix products,
-// which are those of one softmax.
-double flops_per_token(const configs::RunConfig& config);
+// Tokens that a rank computes at once; of sentence pairs the most of either side, padding included.
+int64_t micro_batch_tokens(const RunPlan& plan);
 
 // The lines that `train --dry-run` prints, and the head of a run's log.
 std::string describe(const RunPlan& plan);

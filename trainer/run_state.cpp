@@ -182,7 +182,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
   return progress;
 }
 
-void load_parameters(const std::string& folder, const TransformerLm& model) {
+void load_parameters(const std::string& folder, const Model& model) {
   auto& fs = posix_file_system();
   const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
   read_into(*saved, parameters_of(model));

@@ -59,7 +59,7 @@ bool is_allowed(const std::vector<std::string>& allow_change, const std::string&
 void warn_of_other_data(const data::DataPosition& saved, const data::DataPosition& now);
 
 // Reads this rank's part of the parameters alone.
-void load_parameters(const std::string& folder, const TransformerLm& model);
+void load_parameters(const std::string& folder, const Model& model);
 void load_parameters(const std::string& folder, TrainingStep& step);  // all ranks call
 
 // The resolved config and the tokenizer that a checkpoint carries. Verifies the checkpoint in full.

@@ -34,7 +34,7 @@ void copy_bytes(std::span<const std::byte> from, std::span<std::byte> to) {
 
 }  // namespace
 
-std::vector<NamedTensor> parameters_of(const TransformerLm& model) {
+std::vector<NamedTensor> parameters_of(const Model& model) {
   std::vector<NamedTensor> all;
   for (const auto& parameter : model.parameters().all()) {
     all.push_back({parameter->name, parameter->value.detach(), &parameter->shard, all.size()});

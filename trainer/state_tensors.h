@@ -29,7 +29,7 @@ struct NamedTensor {
   bool own_rows = false;  // other copies of the model hold other rows
 };
 
-std::vector<NamedTensor> parameters_of(const TransformerLm& model);
+std::vector<NamedTensor> parameters_of(const Model& model);
 std::vector<NamedTensor> parameters_of(TrainingStep& step);  // BF16: masters of the rank's own rows
 std::vector<NamedTensor> state_of(TrainingStep& step, bool zero);
 

@@ -12,17 +12,18 @@
 #include "configs/errors.h"
 #include "configs/run_config.h"
 #include "data/batch_source.h"
-#include "data/indexed_dataset.h"
 #include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
+#include "trainer/analysis/run_analysis.h"
 #include "trainer/bad_step_policy.h"
-#include "trainer/evaluation/evaluator.h"
+#include "trainer/evaluation/split_evaluation.h"
 #include "trainer/hang_guard.h"
 #include "trainer/profiler.h"
 #include "trainer/replica_check.h"
 #include "trainer/run_claim.h"
 #include "trainer/run_control.h"
+#include "trainer/run_data.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
 #include "trainer/run_reporter.h"
@@ -81,6 +82,8 @@ class Run {
   bool look_for_bad_steps();
   void roll_back();
   void evaluate_split(const std::string& prefix, const std::string& split);
+  void start_analyses();
+  void analyze();
   void save();
   void finish_run();
 
@@ -97,7 +100,8 @@ class Run {
   std::unique_ptr<BadStepPolicy> bad_steps_;
   std::unique_ptr<data::BatchSource> batches_;
   std::unique_ptr<RunReporter> reporter_;
-  std::unique_ptr<RunSaver> saver_;  // after what its threads use
+  std::unique_ptr<RunAnalysis> analysis_;  // rank 0, where log.analyze_every says so
+  std::unique_ptr<RunSaver> saver_;        // after what its threads use
   Progress progress_;
   int64_t saved_step_ = -1;  // that a save has begun of, or that was loaded
 };
@@ -137,9 +141,8 @@ void Run::start_state() {
     if (!request_.init_from.empty()) load_parameters(request_.init_from, *step_);
     progress_.run_id = new_run_id(world_);
   }
-  data::BatchOptions options = batch_options(plan_, grid_->dp->rank());
-  options.allow_other_data = is_allowed(request_.allow_change, "data.train");
-  batches_ = data::open_batches(plan_.config.data(), options, progress_.data);
+  batches_ = open_training_data(plan_, grid_->dp->rank(), progress_.data,
+                                is_allowed(request_.allow_change, "data.train"));
   warn_of_other_data(progress_.data, batches_->position());
   if (first()) {
     start_record_.emplace(request_.run_dir, progress_.step, reached_step(folder_.metrics()));
@@ -157,6 +160,7 @@ void Run::start_state() {
   settings.before_commit = [this] {
     claim_->check();
     reporter_->flush();  // a checkpoint never runs ahead of the lines that lead to it
+    if (analysis_) analysis_->flush();
   };
   settings.config = plan_.config;
   settings.tokenizer_json = plan_.data.tokenizer_json;
@@ -169,7 +173,7 @@ void Run::take_step() {
       progress_.step, [&]() -> const data::Batch& { return batches_->next(); });
   step_->update(progress_.step);
   ++progress_.step;
-  progress_.tokens += plan_.tokens_per_step;
+  progress_.tokens += step_->step_tokens();
   reporter_->add_step(loss, progress_.step);
   for (const std::string& line : attention::take_notes()) log_info("attention  " + line);
 }
@@ -181,6 +185,7 @@ void Run::loop() {
                         world_.device().is_cuda());
   control_->poll_now(saver_.get());  // what came while all was being made ready
   control_->stop_after(progress_.step);
+  start_analyses();
   // An evaluation that a stop cut short comes first.
   if (progress_.step > 0 && due(eval_every)) evaluate_split(config.data().valid(), "valid");
   while (!control_->stop() && progress_.step < plan_.steps) {
@@ -201,6 +206,7 @@ void Run::loop() {
     if (log) reporter_->log(progress_, *step_);
     const auto away = std::chrono::steady_clock::now();
     if (due(eval_every)) evaluate_split(config.data().valid(), "valid");
+    if (due(config.log().analyze_every())) analyze();
     if (control_->take_save_wish() || save_due) save();
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - away;
     reporter_->exclude(spent.count());
@@ -219,6 +225,7 @@ void Run::finish_run() {
   saver_->finish();
   control_->settle();
   if (first()) reporter_->flush();
+  if (analysis_) analysis_->flush();
   const std::string where = "step " + std::to_string(progress_.step) + " of " +
                             std::to_string(plan_.steps) + ", saved in " + folder_.checkpoints();
   if (start_record_) start_record_->ended_cleanly();
@@ -261,22 +268,34 @@ void Run::roll_back() {
   saved_step_ = progress_.step;
   step_->guard().count_rollback();
   reporter_->start_from(progress_);
+  start_analyses();
+}
+
+// An analysis of the present step that a stop left out comes first.
+void Run::start_analyses() {
+  const int64_t every = plan_.config.log().analyze_every();
+  if (every == 0) return;
+  if (first()) analysis_ = std::make_unique<RunAnalysis>(plan_.config, folder_, progress_.step);
+  if (due(every) && !(analysis_ && analysis_->analyzed())) analyze();
+}
+
+// By the first copy of the model alone, while the others go on to where they wait for it. All ranks
+// call.
+void Run::analyze() {
+  if (control_->stop()) return;
+  const Phase phase("analyze");
+  hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
+  step_->wait_for_parameters();
+  if (analysis_) analysis_->analyze(step_->model(), progress_.step);
 }
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   if (prefix.empty() || control_->stop() || reporter_->evaluated(split)) return;
   const Phase phase("eval");
   hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
-  const auto dataset = data::open_dataset(data::split_path(prefix, split));
-  EvaluationOptions options;
-  options.context = options.stride = plan_.config.model().context();
-  options.batch = plan_.config.train().micro_batch();
-  options.max_batches = split == "valid" ? plan_.config.train().eval_batches() : 0;
-  options.reset_positions = plan_.config.data().reset_positions();
-  options.reset_attention = plan_.config.data().reset_attention();
-  options.progress = first();
-  options.give_up = [this] { return control_->poll(saver_.get()); };
-  const Evaluation result = evaluate(step_->model(), *dataset, options, *grid_->dp);
+  const Evaluation result = trainer::evaluate_split(
+      plan_, step_->model(), prefix, split, *grid_->dp,
+      [this] { return control_->poll(saver_.get()); }, first());
   if (result.given_up) return log_info("the evaluation is left: it will be done on resume");
   reporter_->add_evaluation(progress_.step, split, result);
 }

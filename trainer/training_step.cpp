@@ -35,6 +35,13 @@ at::ScalarType weight_type(const configs::RunConfig& config) {
   return config.train().precision() == configs::TrainConfig::BF16 ? at::kBFloat16 : at::kFloat;
 }
 
+// 0 where it differs from step to step.
+int64_t micro_batches_of(const configs::RunConfig& config, int64_t copies) {
+  const configs::TrainConfig& train = config.train();
+  if (config.model().kind() == configs::ModelConfig::ENCODER_DECODER) return 0;
+  return train.global_batch() / (copies * train.micro_batch());
+}
+
 // Masters start as the numbers that the weights were rounded from.
 void initialise_masters(const std::vector<parallel::ParameterSlice>& slices, uint64_t seed) {
   const at::NoGradGuard no_grad;
@@ -66,17 +73,17 @@ std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch, at::Dev
   input.positions = tensor(batch.positions, shape);  // [B, T] or undefined
   input.key_begin = tensor(batch.key_begin, shape);  // [B, T] or undefined
   input.samples = tensor(batch.samples, {batch.rows});
+  input.source = tensor(batch.source, {batch.rows, batch.source_context});
+  input.source_lengths = tensor(batch.source_lengths, {batch.rows});
   return {std::move(input), tensor(batch.targets, shape)};
 }
 
 TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid)
     : config_(config),
-      model_(std::make_unique<TransformerLm>(
-          config.model(), config.attention(),
-          TensorParallel{*grid.tp, config.parallel().sequence_parallel()}, weight_type(config))),
+      model_(make_model(config, TensorParallel{*grid.tp, config.parallel().sequence_parallel()},
+                        weight_type(config))),
       schedule_(config.schedule(), config.optimizer().lr()),
-      micro_batches_(config.train().global_batch() /
-                     (grid.dp->size() * config.train().micro_batch())),
+      micro_batches_(micro_batches_of(config, grid.dp->size())),
       tensor_ranks_(grid.tp->size()),
       device_(grid.dp->device()),
       overlap_(config.parallel().has_overlap() ? config.parallel().overlap() : grid.dp->overlaps()),
@@ -106,26 +113,30 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
 at::Tensor TrainingStep::compute_gradients(int64_t step,
                                            const std::function<const data::Batch&()>& next) {
   const DropoutStep dropout{config_.train().seed(), step};
-  const double global_tokens =
-      static_cast<double>(config_.train().global_batch() * config_.model().context());
   const double smoothing = config_.train().label_smoothing();
+  const bool pairs = config_.model().kind() == configs::ModelConfig::ENCODER_DECODER;
   at::Tensor loss = at::zeros_like(norm_);
   gradients_->begin_step();
-  for (int64_t i = 0; i < micro_batches_; ++i) {
+  bool last = false;
+  for (int64_t i = 1; !last; ++i) {
     const data::Batch& batch = [&]() -> const data::Batch& {
       const Phase phase("data");
       return next();
     }();
+    last = pairs ? batch.ends_step : i == micro_batches_;
+    step_tokens_ =
+        pairs ? batch.step_tokens : config_.train().global_batch() * config_.model().context();
     auto [input, targets] = to_tensors(batch, device_);
     input.dropout = &dropout;
     input.recompute = config_.train().recompute();
     const at::Tensor part = [&] {
       const Phase phase("forward");
-      return at::mul(model_->losses(input, targets, 0, smoothing).sum(), 1 / global_tokens);
+      return at::mul(model_->losses(input, targets, 0, smoothing).sum(),
+                     1 / static_cast<double>(step_tokens_));
     }();
     const Phase phase("backward");
     loss.add_(part.detach());
-    if (i + 1 < micro_batches_) {
+    if (!last) {
       part.backward();
       continue;
     }

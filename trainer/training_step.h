@@ -14,7 +14,7 @@
 #include "data/batch_source.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/grid.h"
-#include "trainer/model/transformer_lm.h"
+#include "trainer/model/model.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
 #include "trainer/step_guard.h"
@@ -45,7 +45,7 @@ class TrainingStep {
   const configs::RunConfig& config() const { return config_; }
   // With parallel.zero 1 updated weights may be on their way: the forward pass of compute_gradients
   // waits for each where it is used first, model() for all.
-  TransformerLm& model() {
+  Model& model() {
     wait_for_parameters();
     return *model_;
   }
@@ -58,17 +58,20 @@ class TrainingStep {
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
   int tensor_ranks() const { return tensor_ranks_; }         // that share one copy of the model
   StepGuard& guard() { return guard_; }
-  int64_t micro_batches() const { return micro_batches_; }  // a rank and step
+  int64_t micro_batches() const { return micro_batches_; }  // a rank and step; 0: it differs
+  // Targets of the last step that counted, over all ranks.
+  int64_t step_tokens() const { return step_tokens_; }
 
  private:
   parallel::Rounding rounding_after(int64_t step) const;
 
   configs::RunConfig config_;
-  std::unique_ptr<TransformerLm> model_;
+  std::unique_ptr<Model> model_;
   std::unique_ptr<parallel::GradientReducer> gradients_;
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
   int64_t micro_batches_;
+  int64_t step_tokens_ = 0;
   int tensor_ranks_;
   at::Device device_;
   bool overlap_;

@@ -10,6 +10,8 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -77,7 +79,10 @@ at::Tensor grouped_call(const Inputs& in, bool causal) {
 }
 
 bool has_query_map(Kind kind) { return kind == Kind::kDagpam || kind == Kind::kSoftmaxWide; }
-bool has_kernels(Kind kind) { return has_query_map(kind) || kind == Kind::kSoftmax; }
+bool has_kernels(Kind kind) {
+  return has_query_map(kind) || kind == Kind::kSoftmax || kind == Kind::kDiff ||
+         kind == Kind::kDiff2;
+}
 
 // Which road through the program's own layer.
 struct Road {
@@ -102,6 +107,7 @@ AttentionContender own(const AttentionShape& shape, const Road& road) {
   options.gpu = road.gpu;
   layer->attention = attention::make_attention(options, "", layer->parameters,
                                                [held = layer.get()] { return held->lambdas; });
+  layer->parameters.initialise(1);  // DIFF's own; the others are the inputs' below
   AttentionContender contender;
   contender.name = road.name;
   contender.kernel = road.kernel;
@@ -114,7 +120,9 @@ AttentionContender own(const AttentionShape& shape, const Road& road) {
     }
     attention::Visibility visibility;
     visibility.causal = shape.causal;
-    return layer->attention->forward(in.q, in.k, in.v, visibility);
+    const bool two = shape.kind == Kind::kDiff2;
+    const at::Tensor q = two ? at::stack({in.q, in.q2}, 3).flatten(2, 3) : in.q;
+    return layer->attention->forward({q, in.k, in.v, visibility, two ? in.gate : at::Tensor()});
   };
   return contender;
 }
@@ -166,12 +174,15 @@ AttentionInputs::AttentionInputs(const AttentionShape& shape, uint64_t seed) {
   plus = leaf(at::rand({shape.heads}, generator, at::kFloat) + 0.5);
   minus = leaf(at::rand({shape.heads}, generator, at::kFloat) + 0.5);
   dy = normal(rows).to(shape.device, shape.type);
+  q2 = leaf(normal(rows));
+  gate = leaf(normal({shape.batch, shape.tokens, shape.heads}));
 }
 
 std::vector<at::Tensor> AttentionInputs::leaves(Kind kind) const {
   std::vector<at::Tensor> out{q, k, v};
   if (has_query_map(kind)) out.push_back(w_neg);
   if (kind == Kind::kDagpam || kind == Kind::kNap) out.insert(out.end(), {plus, minus});
+  if (kind == Kind::kDiff2) out.insert(out.end(), {q2, gate});
   return out;
 }
 
@@ -195,6 +206,14 @@ std::vector<AttentionContender> attention_contenders(const AttentionShape& shape
     case Kind::kSoftmax:
       add_library(all, shape, "plain SDPA", true, plain);
       break;
+    case Kind::kDiff2:
+      add_library(all, shape, "two SDPA calls", true, [causal](const Inputs& in) {
+        return library_attention(in.q, in, causal) -
+               at::sigmoid(in.gate).unsqueeze(3) * library_attention(in.q2, in, causal);
+      });
+      add_library(all, shape, "plain SDPA", false, plain);
+      break;
+    case Kind::kDiff:
     case Kind::kNon:
     case Kind::kNap:
     case Kind::kCoda:
@@ -221,7 +240,8 @@ double attention_flops(const AttentionShape& shape) {
   const auto d = static_cast<double>(shape.width), t = static_cast<double>(shape.tokens);
   const double heads = static_cast<double>(shape.batch) * static_cast<double>(shape.heads);
   const double pairs = heads * (shape.causal ? t * (t + 1) / 2 : t * t);
-  const double products = shape.kind == Kind::kDagpam ? 12 : 7;
+  const bool two = shape.kind == Kind::kDagpam || shape.kind == Kind::kDiff2;
+  const double products = two ? 12 : 7;
   const double map = has_query_map(shape.kind) ? 6 * d * d * heads * t : 0;
   return 2 * products * d * pairs + map;
 }

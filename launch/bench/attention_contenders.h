@@ -33,6 +33,7 @@ struct AttentionInputs {
   at::Tensor q, k, v;      // [B, T, H, D], standard normal
   at::Tensor w_neg;        // [H, D, D], normal of deviation D^-0.5
   at::Tensor plus, minus;  // [H], between 0.5 and 1.5: lambdas, or NAP's gain and bias
+  at::Tensor q2, gate;     // [B, T, H, D] and [B, T, H], standard normal: DIFF2's
   at::Tensor dy;           // [B, T, H, D], standard normal
 };
 
@@ -62,7 +63,7 @@ AttentionOutcome run_contender(const AttentionContender& contender, const Attent
 
 // Floating-point operations of forward and backward by the least algebra, the visible pairs alone
 // (docs/performance.md): of two maps 24 D a pair, of one 14 D, and 6 D^2 a row of the [D, D] map;
-// what NON, NAP, CODA and COG make of their scores is not counted.
+// what the others make of their scores is not counted.
 double attention_flops(const AttentionShape& shape);
 // Bytes that forward and backward must move at least, in tensors of B T H D: of two maps 14, of one
 // 12.

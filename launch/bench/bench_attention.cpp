@@ -41,7 +41,8 @@ const std::map<std::string, attention::Kind> kKinds{
     {"SOFTMAX", attention::Kind::kSoftmax}, {"SOFTMAX_WIDE", attention::Kind::kSoftmaxWide},
     {"DAGPAM", attention::Kind::kDagpam},   {"NON", attention::Kind::kNon},
     {"NAP", attention::Kind::kNap},         {"CODA", attention::Kind::kCoda},
-    {"COG", attention::Kind::kCog}};
+    {"COG", attention::Kind::kCog},         {"DIFF", attention::Kind::kDiff},
+    {"DIFF2", attention::Kind::kDiff2}};
 
 at::Device device_of(const AttentionBenchOptions& options) {
   if (options.device == "cpu") return at::kCPU;

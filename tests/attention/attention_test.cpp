@@ -33,6 +33,17 @@ TEST(AttentionTest, DeclaresItsParameters) {
       }
       continue;
     }
+    if (kind == Kind::kDiff) {
+      ASSERT_EQ(parameters.all().size(), 5u);
+      for (const char* const name : {"lq1", "lk1", "lq2", "lk2"}) {
+        const auto found = parameters.find(std::string("layers.3.attention.") + name);
+        EXPECT_EQ(found->value.sizes(), at::IntArrayRef({16})) << name;
+        EXPECT_EQ(found->init.deviation, 0.1) << name;
+        EXPECT_FALSE(found->decay) << name;
+      }
+      EXPECT_EQ(parameters.find("layers.3.attention.norm")->value.sizes(), at::IntArrayRef({32}));
+      continue;
+    }
     if (kind != Kind::kSoftmaxWide && kind != Kind::kDagpam) {
       EXPECT_TRUE(parameters.all().empty());
       continue;
@@ -58,6 +69,8 @@ TEST(AttentionTest, RefusesWhatDoesNotFit) {
   options.kv_heads = 3;
   options.kind = Kind::kDagpam;
   EXPECT_THROW(make_attention(options, "", parameters, {}), c10::Error) << "no lambdas";
+  options.kind = Kind::kDiff;
+  EXPECT_THROW(make_attention(options, "", parameters, {}), c10::Error) << "no pairs";
 
   const auto expect_refusal = [](auto change, const char* what) {
     Case c = random_case(Kind::kDagpam, {2, 4, 4, 2, 2, 8}, 1);
@@ -78,6 +91,12 @@ TEST(AttentionTest, RefusesWhatDoesNotFit) {
       },
       "type of begin");
   expect_refusal([](Case& c) { c.dropout->p = 1; }, "dropout of everything");
+  Case gated = random_case(Kind::kDiff2, {2, 4, 4, 2, 2, 8}, 2);
+  gated.gate = gated.gate.narrow(2, 0, 1);
+  EXPECT_THROW(solve(gated, Path::kFast), c10::Error) << "gates of some heads";
+  gated = random_case(Kind::kDiff2, {2, 4, 4, 2, 2, 8}, 2);
+  gated.q = gated.q.narrow(2, 0, 2);
+  EXPECT_THROW(solve(gated, Path::kFast), c10::Error) << "queries of one map";
   expect_refusal([](Case& c) { c.dropout->samples = at::zeros({3}, at::kLong); }, "samples");
   expect_refusal([](Case& c) { c.rotary->cos = at::zeros({4, 3}, at::kDouble); }, "rotary table");
 }
@@ -111,15 +130,15 @@ TEST(AttentionTest, DecodingWithACacheEqualsTheWholeSequence) {
         return Lambdas{c.plus, c.minus};
       });
       give_parameters(c, parameters);
-      const at::Tensor whole = attention->forward(c.q, c.k, c.v, c.visibility, &rotary);
+      const at::Tensor whole = attention->forward({c.q, c.k, c.v, c.visibility, c.gate, &rotary});
       KeyValueCache cache;
       std::vector<at::Tensor> parts;
       int64_t at = 0;
       for (const int64_t count : {5, 1, 1, 1, 7, 1, 1, 6}) {
         const auto part = [&](const at::Tensor& x) { return x.narrow(1, at, count); };
         const Rotary here{rotary.cos.narrow(0, at, count), rotary.sin.narrow(0, at, count)};
-        parts.push_back(attention->forward(part(c.q), part(c.k), part(c.v), c.visibility, &here,
-                                           nullptr, &cache));
+        parts.push_back(attention->forward(
+            {part(c.q), part(c.k), part(c.v), c.visibility, part(c.gate), &here, nullptr, &cache}));
         at += count;
         EXPECT_EQ(cache.length, at);
         EXPECT_GE(cache.k.size(1), at);
@@ -135,9 +154,9 @@ TEST(AttentionTest, ACacheIsForGenerationAlone) {
   parallel::ParameterList parameters;
   const auto attention = make_attention(c.options, "", parameters, {});
   KeyValueCache cache;
-  EXPECT_THROW(
-      attention->forward(c.q, c.k.requires_grad_(), c.v, c.visibility, nullptr, nullptr, &cache),
-      c10::Error);
+  EXPECT_THROW(attention->forward(
+                   {c.q, c.k.requires_grad_(), c.v, c.visibility, {}, nullptr, nullptr, &cache}),
+               c10::Error);
 }
 
 TEST(AttentionTest, OtherTypesTakeThePlainPath) {
@@ -163,7 +182,7 @@ TEST(AttentionTest, FixedLambdasNeedNoGradient) {
   });
   parameters.find("w_neg")->value = c.w_neg;
   const at::Tensor q = c.q.detach().requires_grad_();
-  attention->forward(q, c.k, c.v, c.visibility).backward(c.dy);
+  attention->forward({q, c.k, c.v, c.visibility}).backward(c.dy);
   EXPECT_LE(difference(q.grad(), solve(c, Path::kReference).grad.at("q")), 1e-12);
 }
 

@@ -21,7 +21,9 @@ void expect_same(const Case& c) {
   ASSERT_EQ(fast.grad.size(), plain.grad.size());
   for (const auto& [name, expected] : plain.grad) {
     ASSERT_TRUE(fast.grad.count(name) > 0) << "no gradient of " << name;
-    EXPECT_LE(difference(fast.grad.at(name), expected), 1e-12) << name;
+    // DIFF's norm undoes most of what its lambda does: its gradients are what cancelling leaves.
+    const bool cancels = c.options.kind == Kind::kDiff && name[0] == 'l';
+    EXPECT_LE(difference(fast.grad.at(name), expected), cancels ? 1e-10 : 1e-12) << name;
   }
 }
 
@@ -119,10 +121,11 @@ TEST(FastPathTest, Strides) {
   for (const Kind kind : kAllKinds) {
     const Shape shape{3, 33, 33, 2, 2, 8};
     Case sliced = random_case(kind, shape, 11);  // one projection [B, N, 3 H D], cut
-    const at::Tensor qkv = normal({3, 33, 3, 2, 8}, 12);
-    sliced.q = qkv.select(2, 0);
-    sliced.k = qkv.select(2, 1);
-    sliced.v = qkv.select(2, 2);
+    const int64_t heads = query_heads(sliced.options);
+    const at::Tensor qkv = normal({3, 33, heads + 4, 8}, 12);
+    sliced.q = qkv.narrow(2, 0, heads);
+    sliced.k = qkv.narrow(2, heads, 2);
+    sliced.v = qkv.narrow(2, heads + 2, 2);
     expect_same(sliced);
     Case by_head = random_case(kind, shape, 13);  // memory [B, H, N, D]
     for (at::Tensor* x : {&by_head.q, &by_head.k, &by_head.v, &by_head.dy}) {
@@ -131,7 +134,7 @@ TEST(FastPathTest, Strides) {
     expect_same(by_head);
     Case awkward =
         random_case(kind, shape, 14);  // strided in D; batches on top of each other; time first
-    awkward.q = normal({3, 33, 2, 16}, 15).slice(3, 0, 16, 2);
+    awkward.q = normal({3, 33, heads, 16}, 15).slice(3, 0, 16, 2);
     // One k for all batches. (Equal keys within a row would make every dQ zero but for rounding.)
     awkward.k = normal({1, 33, 2, 8}, 16).expand({3, 33, 2, 8});
     awkward.v = normal({33, 3, 2, 8}, 17).transpose(0, 1);
@@ -211,7 +214,7 @@ TEST(FastPathTest, ASecondDerivativeIsRefusedNotWrong) {
     parallel::ParameterList parameters;
     const auto attention = make_attention(c.options, "", parameters, {});
     const at::Tensor q = c.q.detach().requires_grad_();
-    const at::Tensor y = attention->forward(q, c.k, c.v, c.visibility);
+    const at::Tensor y = attention->forward({q, c.k, c.v, c.visibility});
     EXPECT_THROW(torch::autograd::grad({y}, {q}, {c.dy}, true, /*create_graph=*/true), c10::Error);
   }
 }

@@ -1,11 +1,14 @@
-// The oracle: every case of the variants that are built, outputs, row sums and all gradients, by
-// both paths, in float64 and float32. The file was made by an independent program from the formulas
-// alone.
+// The oracle: every case of every variant, outputs, row sums and all gradients, by both paths, in
+// float64 and float32. The file was made by an independent program from the formulas alone.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/stack.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -24,8 +27,8 @@ const std::map<std::string, Kind> kKinds = {
     {"softmax", Kind::kSoftmax}, {"softmax_wide", Kind::kSoftmaxWide},
     {"dagpam", Kind::kDagpam},   {"non", Kind::kNon},
     {"nap", Kind::kNap},         {"coda", Kind::kCoda},
-    {"cog", Kind::kCog}};
-const std::set<std::string> kOtherVariants = {"diff", "diff2"};
+    {"cog", Kind::kCog},         {"diff", Kind::kDiff},
+    {"diff2", Kind::kDiff2}};
 
 Json read_cases() {
   const char* const named = std::getenv("DAGPAM_GOLDEN_CASES");
@@ -55,10 +58,42 @@ at::Tensor tensor_of(const Json& nested) {
 }
 
 // The file's tensors are [B, heads, rows, D], ours [B, rows, heads, D].
-bool by_head(const std::string& name) { return name == "q" || name == "k" || name == "v"; }
-at::Tensor ours(const std::string& name, const Json& nested) {
+bool by_head(const std::string& name) {
+  const std::set<std::string> names{"q", "k", "v", "q2", "k2", "gate"};
+  return names.count(name) > 0;
+}
+at::Tensor rows_first(const std::string& name, const Json& nested) {
   const at::Tensor x = tensor_of(nested);
   return by_head(name) ? x.transpose(1, 2).contiguous() : x;
+}
+
+// The file keeps the two maps of DIFF and DIFF2 apart, and DIFF's values and answers twice as wide:
+// ours are neighbouring heads.
+at::Tensor neighbours(const at::Tensor& first, const at::Tensor& second) {
+  return at::stack({first, second}, 3).flatten(2, 3);
+}
+at::Tensor halves(const at::Tensor& wide) {  // [B, rows, heads, 2 D] -> [B, rows, 2 heads, D]
+  return wide.unflatten(3, {2, wide.size(3) / 2}).flatten(2, 3);
+}
+
+// Inputs or gradients of a case, by our names and in our layout.
+std::map<std::string, at::Tensor> ours(const std::string& kind, const Json& named) {
+  std::map<std::string, at::Tensor> out;
+  for (const auto& [name, nested] : named.items()) out[name] = rows_first(name, nested);
+  for (const char* const name : {"q", "k"}) {
+    const auto second = out.find(std::string(name) + "2");
+    if (second == out.end()) continue;
+    out[name] = neighbours(out[name], second->second);
+    out.erase(second);
+  }
+  if (kind == "diff") out["v"] = halves(out["v"]);
+  return out;
+}
+
+// y or dy.
+at::Tensor answer(const Json& json, const char* name) {
+  const at::Tensor y = rows_first("q", json.at(name));
+  return json.at("kind") == "diff" ? halves(y) : y;
 }
 
 // The file's booleans [B, N, M] as intervals; fails where they are none.
@@ -91,25 +126,42 @@ Visibility intervals(const Json& mask) {
 
 Case case_of(const Json& json) {
   Case c;
-  const Json& inputs = json.at("inputs");
-  c.q = ours("q", inputs.at("q"));
-  c.k = ours("k", inputs.at("k"));
-  c.v = ours("v", inputs.at("v"));
-  c.dy = ours("q", json.at("dy"));
+  const auto inputs = ours(json.at("kind"), json.at("inputs"));
+  c.q = inputs.at("q");
+  c.k = inputs.at("k");
+  c.v = inputs.at("v");
+  c.dy = answer(json, "dy");
   c.options.kind = kKinds.at(json.at("kind"));
-  c.options.heads = c.q.size(2);
+  c.options.heads = c.dy.size(2);
   c.options.kv_heads = c.k.size(2);
   c.options.head_width = c.q.size(3);
   const auto parameter = [&](const char* name) {
-    return inputs.contains(name) ? tensor_of(inputs.at(name)) : at::ones_like(c.q);
+    return inputs.count(name) > 0 ? inputs.at(name) : at::ones_like(c.q);
   };
   c.w_neg = parameter("w_neg");
   c.plus = parameter("lambda_plus");
   c.minus = parameter("lambda_minus");
   c.gain = parameter("gain");
   c.bias = parameter("bias");
+  c.gate = parameter("gate");
+  if (c.options.kind == Kind::kDiff) {
+    c.options.layer = 2;  // the file's
+    for (const char* const name : {"lq1", "lk1", "lq2", "lk2", "norm"}) {
+      c.diff[name] = inputs.at(name);
+    }
+  }
   c.visibility = intervals(json.at("mask"));
   return c;
+}
+
+// What values of ones give, from the file's sums of rows: [B, N, H, D]. DIFF's answer is normed
+// behind the sum.
+at::Tensor answer_to_ones(const Json& json, const Case& c) {
+  const at::Tensor sums = rows_first("q", json.at("row_sum")).unsqueeze(3);  // [B, N, heads, 1]
+  if (c.options.kind != Kind::kDiff) return sums.expand(c.dy.sizes());
+  const double start = 0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(c.options.layer));
+  const at::Tensor normed = sums * at::rsqrt(sums * sums + 1e-5) * (1 - start);
+  return halves(normed * tensor_of(json.at("inputs").at("norm")));
 }
 
 // Differences of y, row_sum and every gradient in the file, each held against its largest entry.
@@ -117,19 +169,17 @@ template <class Solve>
 std::map<std::string, double> differences(const Json& json, const Case& c, Solve solve_case) {
   std::map<std::string, double> out;
   const Outcome outcome = solve_case(c);
-  out["y"] = difference(outcome.y, ours("q", json.at("y")));
+  out["y"] = difference(outcome.y, answer(json, "y"));
   Case ones = c;
   ones.v = at::ones_like(c.v);
-  const at::Tensor sums = solve_case(ones).y.transpose(1, 2);  // [B, H, N, D], each column the sum
-  const at::Tensor expected = tensor_of(json.at("row_sum")).unsqueeze(3).expand(sums.sizes());
-  out["row_sum"] = difference(sums, expected);
-  for (const auto& [name, nested] : json.at("grad").items()) {
+  out["row_sum"] = difference(solve_case(ones).y, answer_to_ones(json, c));
+  const auto expected = ours(json.at("kind"), json.at("grad"));
+  for (const auto& [name, gradient] : expected) {
     const auto found = outcome.grad.find(name);
-    out["grad " + name] = found == outcome.grad.end()
-                              ? std::numeric_limits<double>::infinity()
-                              : difference(found->second, ours(name, nested));
+    out["grad " + name] = found == outcome.grad.end() ? std::numeric_limits<double>::infinity()
+                                                      : difference(found->second, gradient);
   }
-  EXPECT_EQ(outcome.grad.size(), json.at("grad").size()) << "gradients that the file lacks";
+  EXPECT_EQ(outcome.grad.size(), expected.size()) << "gradients that the file lacks";
   return out;
 }
 
@@ -139,13 +189,12 @@ std::map<std::string, double> differences(const Json& json, const Case& c, Path 
 
 class GoldenTest : public ::testing::TestWithParam<Path> {
  protected:
-  // Calls `check(case json, problem)` for each case of a variant that is built.
+  // Calls `check(case json, problem)` for each case in the file.
   template <typename Check>
   void each_case(Check check) {
     std::map<std::string, int> seen;
     for (const Json& json : read_cases()) {
       const std::string kind = json.at("kind");
-      if (kOtherVariants.count(kind) > 0) continue;
       ASSERT_TRUE(kKinds.count(kind) > 0) << "unknown kind " << kind;
       SCOPED_TRACE(json.at("name").get<std::string>());
       ++seen[kind];

@@ -19,16 +19,18 @@ at::Tensor normal(at::IntArrayRef sizes, uint64_t seed) {
   return at::randn(sizes, at::detail::createCPUGenerator(seed), at::kDouble);
 }
 
-Case random_case(Kind kind, const Shape& shape, uint64_t seed) {
+Case random_case(Kind kind, const Shape& given, uint64_t seed) {
+  Shape shape = given;
+  if (kind == Kind::kDiff && shape.kv_heads % 2 != 0) shape.heads *= 2, shape.kv_heads *= 2;
   Case c;
   c.options.kind = kind;
   c.options.heads = shape.heads;
   c.options.kv_heads = shape.kv_heads;
   c.options.head_width = shape.width;
-  c.q = normal({shape.batch, shape.queries, shape.heads, shape.width}, seed + 1);
+  c.q = normal({shape.batch, shape.queries, query_heads(c.options), shape.width}, seed + 1);
   c.k = normal({shape.batch, shape.keys, shape.kv_heads, shape.width}, seed + 2);
   c.v = normal({shape.batch, shape.keys, shape.kv_heads, shape.width}, seed + 3);
-  c.dy = normal(c.q.sizes(), seed + 4);
+  c.dy = normal({shape.batch, shape.queries, shape.heads, shape.width}, seed + 4);
   const double deviation = 1 / std::sqrt(static_cast<double>(shape.width));
   c.w_neg = normal({shape.heads, shape.width, shape.width}, seed + 5) * deviation;
   const at::Tensor head = at::arange(shape.heads, at::kDouble) / static_cast<double>(shape.heads);
@@ -36,6 +38,15 @@ Case random_case(Kind kind, const Shape& shape, uint64_t seed) {
   c.minus = 1.2 - 0.7 * head;
   c.gain = 0.5 + head;
   c.bias = head - 0.4;
+  c.gate = normal({shape.batch, shape.queries, shape.heads}, seed + 6);
+  if (kind == Kind::kDiff) {
+    c.options.layer = 2;
+    uint64_t next = seed + 7;
+    for (const char* const name : {"lq1", "lk1", "lq2", "lk2"}) {
+      c.diff[name] = 0.3 * normal({shape.width}, next++);
+    }
+    c.diff["norm"] = 1 + 0.3 * normal({2 * shape.width}, next);
+  }
   return c;
 }
 
@@ -69,10 +80,11 @@ Rotary rotary_table(int64_t queries, int64_t width) {
 
 Case as_type(const Case& problem, at::ScalarType type) {
   Case out = problem;
-  for (at::Tensor* x :
-       {&out.q, &out.k, &out.v, &out.dy, &out.w_neg, &out.plus, &out.minus, &out.gain, &out.bias}) {
+  for (at::Tensor* x : {&out.q, &out.k, &out.v, &out.dy, &out.w_neg, &out.plus, &out.minus,
+                        &out.gain, &out.bias, &out.gate}) {
     *x = x->to(type);
   }
+  for (auto& [name, value] : out.diff) value = value.to(type);
   return out;
 }
 
@@ -82,6 +94,7 @@ void give_parameters(const Case& problem, parallel::ParameterList& parameters) {
   for (const auto& [name, value] : all) {
     if (parameters.find(name)) parameters.find(name)->value = value;
   }
+  for (const auto& [name, value] : problem.diff) parameters.find(name)->value = value;
 }
 
 Outcome solve(const Case& problem, Path path) {
@@ -97,6 +110,7 @@ Outcome solve(const Case& problem, Path path) {
   });
   Case own = problem;
   own.w_neg = w, own.gain = gain, own.bias = bias;
+  for (auto& [name, value] : own.diff) value = leaf(value);
   give_parameters(own, parameters);
   std::vector<std::string> names{"q", "k", "v"};
   std::vector<at::Tensor> inputs{q, k, v};
@@ -112,10 +126,20 @@ Outcome solve(const Case& problem, Path path) {
     names.insert(names.end(), {"lambda_plus", "lambda_minus"});
     inputs.insert(inputs.end(), {plus, minus});
   }
+  for (const auto& [name, value] : own.diff) {
+    names.push_back(name);
+    inputs.push_back(value);
+  }
+  Inputs in{q, k, v, problem.visibility};
+  if (options.kind == Kind::kDiff2) {
+    in.gate = leaf(problem.gate);
+    names.emplace_back("gate");
+    inputs.push_back(in.gate);
+  }
+  in.rotary = problem.rotary ? &*problem.rotary : nullptr;
+  in.dropout = problem.dropout ? &*problem.dropout : nullptr;
   Outcome out;
-  const at::Tensor y =
-      attention->forward(q, k, v, problem.visibility, problem.rotary ? &*problem.rotary : nullptr,
-                         problem.dropout ? &*problem.dropout : nullptr);
+  const at::Tensor y = attention->forward(in);
   const auto grads = torch::autograd::grad({y}, inputs, {problem.dy}, /*retain_graph=*/false,
                                            /*create_graph=*/false, /*allow_unused=*/true);
   out.y = y.detach();

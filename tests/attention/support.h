@@ -14,8 +14,9 @@
 
 namespace dagpam::attention::testing {
 
-inline constexpr Kind kAllKinds[] = {Kind::kSoftmax, Kind::kSoftmaxWide, Kind::kDagpam, Kind::kNon,
-                                     Kind::kNap,     Kind::kCoda,        Kind::kCog};
+inline constexpr Kind kAllKinds[] = {Kind::kSoftmax, Kind::kSoftmaxWide, Kind::kDagpam,
+                                     Kind::kNon,     Kind::kNap,         Kind::kCoda,
+                                     Kind::kCog,     Kind::kDiff,        Kind::kDiff2};
 
 struct Shape {
   int64_t batch = 2, queries = 5, keys = 5, heads = 2, kv_heads = 2, width = 8;
@@ -26,12 +27,15 @@ struct Case {
   at::Tensor q, k, v, dy;         // [B, N, H, D], [B, M, Hkv, D] twice, [B, N, H, D]
   at::Tensor w_neg, plus, minus;  // [H, D, D], [H] or [1]; used by the kinds that have them
   at::Tensor gain, bias;          // [H], NAP's
+  at::Tensor gate;                // [B, N, H], DIFF2's, whose q is [B, N, 2 H, D]
+  std::map<std::string, at::Tensor> diff;  // DIFF's parameters, by name
   Visibility visibility;
   std::optional<Rotary> rotary;
   std::optional<WeightDropout> dropout;
 };
 
-// Standard normal tensors in float64, causal, lambdas [H] between 0.3 and 1.2.
+// Standard normal tensors in float64, causal, lambdas [H] between 0.3 and 1.2. DIFF, which pairs
+// key-value heads, gets twice an odd number of them.
 Case random_case(Kind kind, const Shape& shape, uint64_t seed);
 
 // Standard normal numbers in float64, the same for the same seed.
@@ -51,7 +55,7 @@ void give_parameters(const Case& problem, parallel::ParameterList& parameters);
 Case as_type(const Case& problem, at::ScalarType type);
 
 // y and the gradient of sum(y * dy) by "q", "k", "v", "w_neg", "lambda_plus", "lambda_minus",
-// "gain", "bias" (those that the kind has).
+// "gain", "bias", "gate", "lq1", "lk1", "lq2", "lk2", "norm" (those that the kind has).
 struct Outcome {
   at::Tensor y;
   std::map<std::string, at::Tensor> grad;

@@ -189,6 +189,19 @@ std::vector<Row> rows() {
       {"NegativeTimeout", {"parallel.timeout_s=-600"}, "parallel.timeout_s: -600", "as in 600"},
       {"NegativeKeep", {"checkpoint.keep=-1"}, "checkpoint.keep: -1", "0 for all"},
       {"NoLogInterval", {"log.every=0"}, "log.every: 0", "as in 10"},
+      {"NegativeAnalyzeEvery", {"log.analyze_every=-1"}, "log.analyze_every: -1", "0 for none"},
+      {"AnalyzesNothing",
+       {"log.analyze_every=5", "data.valid="},
+       "log.analyze_every: 5 analyses the model on data.valid",
+       "set data.valid"},
+      {"AnalyzesACutModel",
+       {"log.analyze_every=5", "data.valid=a", "parallel.tensor=2"},
+       "log.analyze_every: 5 needs a copy of the model on one rank, but parallel.tensor 2",
+       "dagpam analyze"},
+      {"AnalyzesATranslator",
+       {"log.analyze_every=5", "model.kind=ENCODER_DECODER"},
+       "log.analyze_every: 5 analyses a language model, but model.kind is ENCODER_DECODER",
+       "log.analyze_every to 0"},
   };
 }
 

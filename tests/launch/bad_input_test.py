@@ -192,6 +192,34 @@ class BadInputTest(unittest.TestCase):
         self.refuse(4, [shard.name], "generate", "--checkpoint", copy, "--prompt", "a")
         self.refuse(4, [shard.name], "train", "--config", self.config, "--run-dir", copy, "--resume", "latest")
 
+    def test_analyze(self):
+        run = ("analyze", "--data", self.prefix, "--out", self.folder / "analysis", "--checkpoint", self.folder / "run")
+        fresh = (*run[:-2], "--untrained", "--config", self.config)
+        for code, words, arguments in (
+                (2, ["--checkpoint"], run[:-2]),
+                (2, ["--untrained", "one of the two"], (*run, "--untrained")),
+                (2, ["--config", "missing"], (*run[:-2], "--untrained")),
+                (2, ["--query-gain", "--untrained"], (*run, "--query-gain", "2")),
+                (2, ["--tokens: 33", "32"], (*run, "--tokens", "33")),
+                (2, ["--sequences: 900", "valid"], (*run, "--sequences", "900")),
+                (2, ["--skip-first"], (*run, "--skip-first", "--tokens", "1")),
+                (2, ["--stack"], (*run, "--stack", "half")),
+                (2, ["--maps", "33 tokens", "32"], (*run, "--maps", "a" * 33)),
+                (2, ["--maps", "at most 204 tokens"], (*fresh, "--set", "model.context=500", "--tokens", "8",
+                                                       "--maps", "a" * 400, "--set", "model.heads=16")),
+                (3, ["U+0416"], (*run, "--maps", "a\u0416")),
+                (2, ["model.heads"], (*fresh, "--set", "model.heads=5")),
+                (4, ["nowhere"], (*run[:-1], self.folder / "nowhere")),
+                (3, ["gone"], ("analyze", "--data", self.folder / "gone", *run[3:])),
+                (3, ["text.test"], (*run, "--split", "test")),
+                (7, ["config.textproto"], (*run[:4], self.config / "x", *run[5:]))):
+            with self.subTest(arguments=arguments[5:]):
+                self.refuse(code, words, *arguments)
+        self.refuse(2, ["analyze", "2 ranks"], *run, ranks=2)
+        self.refuse(2, ["log.analyze_every", "parallel.tensor"],
+                    *self.train("parallel.tensor=2"), "--set", "log.analyze_every=5", ranks=2)
+        self.refuse(2, ["log.analyze_every", "data.valid"], *self.train("data.valid="), "--set", "log.analyze_every=5")
+
     def test_run_folder_that_cannot_be_made(self):
         blocked = self.folder / "blocked"
         blocked.write_text("a file")

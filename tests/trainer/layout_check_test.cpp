@@ -96,6 +96,10 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"NapRotary", Overrides{"attention.kind=NAP", "model.positions=ROTARY",
                                          "train.recompute=SELECTIVE"}},
         std::pair{"CodaBf16", Overrides{"attention.kind=CODA", "train.precision=BF16"}},
+        std::pair{"DiffRecomputed",
+                  Overrides{"attention.kind=DIFF", "model.heads=8", "train.recompute=SELECTIVE"}},
+        std::pair{"Diff2GroupedRotary", Overrides{"attention.kind=DIFF2", "model.heads=8",
+                                                  "model.kv_heads=4", "model.positions=ROTARY"}},
         std::pair{"Cog", Overrides{"attention.kind=COG", "model.layers=3", "model.heads=8",
                                    "model.kv_heads=4", "train.recompute=FULL"}},
         std::pair{

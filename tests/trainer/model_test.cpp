@@ -8,7 +8,7 @@
 
 #include "configs/run_config.h"
 #include "trainer/model/transformer_lm.h"
-#include "trainer/run_plan.h"
+#include "trainer/parameter_counts.h"
 
 namespace dagpam::trainer {
 namespace {
@@ -125,6 +125,11 @@ INSTANTIATE_TEST_SUITE_P(
         std::vector<std::string>{"attention.kind=NAP", "model.kv_heads=2"},
         std::vector<std::string>{"attention.kind=CODA"},
         std::vector<std::string>{"attention.kind=COG", "model.layers=3"},
+        std::vector<std::string>{"attention.kind=DIFF", "model.kv_heads=2"},
+        std::vector<std::string>{"attention.kind=DIFF", "model.positions=ROTARY"},
+        std::vector<std::string>{"attention.kind=DIFF2", "model.kv_heads=2"},
+        std::vector<std::string>{"attention.kind=DIFF2", "model.positions=ROTARY",
+                                 "model.bias=false"},
         std::vector<std::string>{"attention.kind=SOFTMAX_WIDE", "model.mlp=SWIGLU",
                                  "model.norm=RMS", "model.positions=ROTARY"},
         std::vector<std::string>{"model.norm_position=POST", "model.mlp=RELU",

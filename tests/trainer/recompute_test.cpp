@@ -86,7 +86,8 @@ INSTANTIATE_TEST_SUITE_P(
     Options, RecomputeTest,
     testing::Values(Overrides{}, Overrides{"attention.kind=SOFTMAX"},
                     Overrides{"attention.kind=SOFTMAX_WIDE", "model.positions=ROTARY"},
-                    Overrides{"attention.kind=NAP"},
+                    Overrides{"attention.kind=NAP"}, Overrides{"attention.kind=DIFF"},
+                    Overrides{"attention.kind=DIFF2"},
                     Overrides{"attention.lambda.scope=MODEL", "attention.lambda.squash=SIGMOID",
                               "attention.lambda.plus=0.5", "attention.lambda.minus=0.5"},
                     Overrides{"attention.path=REFERENCE", "model.norm_position=POST"}));

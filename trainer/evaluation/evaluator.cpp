@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "trainer/evaluation/windows.h"
 #include "trainer/telemetry/log.h"
 
 namespace dagpam::trainer {
@@ -58,71 +58,21 @@ std::vector<std::vector<Window>> batches_of(int64_t rank, int64_t ranks, int64_t
   return batches;
 }
 
-class Scorer {
- public:
-  Scorer(const TransformerLm& model, const data::TokenDataset& data,
-         const EvaluationOptions& options, at::Device device)
-      : model_(model),
-        data_(data),
-        options_(options),
-        device_(device),
-        starts_(data.document_starts()) {}
-
-  // Windows of equal length and score_from. Returns the sum of their nll in nats: a float64 scalar
-  // on the device, which the host does not wait for.
-  at::Tensor score(const std::vector<Window>& windows) {
-    const auto rows = static_cast<int64_t>(windows.size());
-    const int64_t length = windows.front().length, from = windows.front().score_from;
-    tokens_.resize(static_cast<size_t>(rows * (length + 1)));
-    positions_.clear();
-    key_begin_.clear();
-    for (int64_t row = 0; row < rows; ++row) {
-      const Window& window = windows[static_cast<size_t>(row)];
-      const std::span<int64_t> out(tokens_.data() + row * (length + 1),
-                                   static_cast<size_t>(length + 1));
-      data_.read(window.start, out, model_.config().vocab());
-      mark_documents(window);
-    }
-    const at::Tensor all =
-        at::from_blob(tokens_.data(), {rows, length + 1}, at::kLong).to(device_);  // [B, N + 1]
-    ForwardInput input;
-    input.tokens = all.narrow(1, 0, length);  // [B, N]
-    if (options_.reset_positions) {
-      input.positions = at::from_blob(positions_.data(), {rows, length}, at::kLong).to(device_);
-    }
-    if (options_.reset_attention) {
-      input.key_begin = at::from_blob(key_begin_.data(), {rows, length}, at::kInt).to(device_);
-    }
-    const at::Tensor nll = model_.losses(input, all.narrow(1, 1, length), from);  // [B, scored]
-    return nll.sum(at::kDouble);
-  }
-
- private:
-  // Positions and first visible keys of a window's tokens, from the documents they stand in.
-  void mark_documents(const Window& window) {
-    if (!options_.reset_positions && !options_.reset_attention) return;
-    for (int64_t i = 0; i < window.length; ++i) {
-      const auto after = std::upper_bound(starts_.begin(), starts_.end(), window.start + i);
-      const int64_t begin = std::max<int64_t>(*(after - 1) - window.start, 0);
-      positions_.push_back(i - begin);
-      key_begin_.push_back(static_cast<int32_t>(begin));
-    }
-  }
-
-  const TransformerLm& model_;
-  const data::TokenDataset& data_;
-  const EvaluationOptions& options_;
-  at::Device device_;
-  std::span<const int64_t> starts_;
-  std::vector<int64_t> tokens_, positions_;
-  std::vector<int32_t> key_begin_;
-};
+// Windows of equal length and score_from. Returns the sum of their nll in nats: a float64 scalar on
+// the device, which the host does not wait for.
+at::Tensor score(const Model& model, WindowReader& reader, const std::vector<Window>& windows) {
+  std::vector<int64_t> starts;
+  for (const Window& window : windows) starts.push_back(window.start);
+  const auto [input, targets] = reader.read(starts, windows.front().length);
+  const at::Tensor nll = model.losses(input, targets, windows.front().score_from);  // [B, scored]
+  return nll.sum(at::kDouble);
+}
 
 }  // namespace
 
 double Evaluation::perplexity() const { return std::exp(nll); }
 
-Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
+Evaluation evaluate(const Model& model, const data::TokenDataset& data,
                     const EvaluationOptions& options, parallel::Communicator& group) {
   const at::NoGradGuard no_grad;
   const int64_t targets = data.tokens() - 1;
@@ -137,13 +87,15 @@ Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
     rounds = std::max(rounds, batches_of(rank, ranks, windows, targets, options).size());
   }
 
-  Scorer scorer(model, data, options, group.device());
+  WindowReader reader(data,
+                      {model.config().vocab(), options.reset_positions, options.reset_attention},
+                      group.device());
   at::Tensor nll = at::zeros({}, at::TensorOptions(at::kDouble).device(group.device()));
   int64_t tokens = 0;
   for (size_t i = 0; i < std::max(rounds, batches.size()); ++i) {
     if (i < batches.size()) {
       const std::vector<Window>& batch = batches[i];
-      nll.add_(scorer.score(batch));
+      nll.add_(score(model, reader, batch));
       tokens +=
           static_cast<int64_t>(batch.size()) * (batch.front().length - batch.front().score_from);
     }

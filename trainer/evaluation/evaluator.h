@@ -6,7 +6,7 @@
 
 #include "data/indexed_dataset.h"
 #include "parallel/communicator.h"
-#include "trainer/model/transformer_lm.h"
+#include "trainer/model/model.h"
 
 namespace dagpam::trainer {
 
@@ -33,7 +33,7 @@ struct Evaluation {
 // stride < context each has at least context - stride tokens before it. Windows are shared out over
 // the ranks of `group`, the data-parallel one where copies of the model are shared, whose device
 // the model is on; all call and get the same result, up to the rounding of a float64 sum.
-Evaluation evaluate(const TransformerLm& model, const data::TokenDataset& data,
+Evaluation evaluate(const Model& model, const data::TokenDataset& data,
                     const EvaluationOptions& options, parallel::Communicator& group);
 
 }  // namespace dagpam::trainer

@@ -1,66 +1,72 @@
-// trainer/model/block.h: one Transformer block: self-attention and MLP, each on a residual branch,
-// normed before (PRE: x + f(norm(x))) or after (POST: norm(x + f(x))). Heads and the MLP's hidden
-// channels are cut over a tensor-parallel group of P ranks.
+// trainer/model/block.h: one Transformer block: self-attention, in a decoder cross-attention to
+// what the encoder gave, and MLP, each on a residual branch, normed before (PRE: x + f(norm(x))) or
+// after (POST: norm(x + f(x))).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
-#include "attention/attention.h"
-#include "configs/run.pb.h"
-#include "parallel/parameter.h"
-#include "parallel/random.h"
-#include "trainer/model/layers.h"
-#include "trainer/model/transformer_lm.h"
+#include "trainer/model/attention_layer.h"
 
 namespace dagpam::trainer {
 
-// What the blocks of one forward pass share.
-struct BlockContext {
-  attention::Visibility visibility;
-  std::optional<attention::Rotary> rotary;  // rows of the new tokens' positions
-  at::Tensor samples;                       // [B] int64
-  const DropoutStep* dropout = nullptr;
-  parallel::Stream stream = parallel::Stream::kWhole;
-  bool recompute_attention = false;  // its inner part
-  attention::Lambdas lambdas;        // of a block that is computed again; else undefined
-  int64_t first_token = 0;           // of the residual stream that this rank holds
+struct BlockOptions {
+  std::string prefix;         // of parameter names, e.g. "layers.3."
+  int64_t dropout_layer = 0;  // of the whole model, for dropout's keys
+  attention::Options attention;
+  std::function<attention::Lambdas()> lambdas;
+  // Of a decoder that reads a memory.
+  std::optional<attention::Options> cross = {};
+  std::function<attention::Lambdas()> cross_lambdas = {};
 };
 
 class Block {
  public:
-  Block(const configs::ModelConfig& model, const attention::Options& attention, int64_t index,
-        parallel::ParameterList& parameters, const TensorParallel& tp,
-        std::function<attention::Lambdas()> lambdas);
+  Block(const configs::ModelConfig& model, const BlockOptions& options,
+        parallel::ParameterList& parameters, const TensorParallel& tp);
 
   // x [B, N, C], or this rank's tokens of it -> the same shape. `cache` is this layer's, or
-  // nullptr.
+  // nullptr; `memory` is project()'s, or nullptr where there is no cross-attention.
   at::Tensor forward(const at::Tensor& x, const BlockContext& context,
-                     attention::KeyValueCache* cache) const;
+                     attention::KeyValueCache* cache, const KeysValues* memory = nullptr) const;
 
-  attention::Lambdas lambdas() const { return attention_->lambdas(); }
+  // memory [B, M, C], past parallel::enter_cut_layer.
+  KeysValues project(const at::Tensor& memory) const { return cross_->project(memory); }
+
+  // Of self-attention and of cross-attention; undefined where there are none.
+  attention::Lambdas lambdas() const { return attention_.lambdas(); }
+  attention::Lambdas cross_lambdas() const {
+    return cross_ ? cross_->lambdas() : attention::Lambdas{};
+  }
 
  private:
-  at::Tensor attend(const at::Tensor& x, const BlockContext& context,
-                    attention::KeyValueCache* cache) const;
+  at::Tensor without_sums(const at::Tensor& x, const BlockContext& context,
+                          attention::KeyValueCache* cache) const;
   at::Tensor drop(const at::Tensor& x, const BlockContext& context,
                   parallel::DropoutSite site) const;
 
-  parallel::Communicator* tp_;
-  int64_t index_, heads_, kv_heads_, head_width_;  // heads of this rank
-  double dropout_, attention_dropout_;
+  int64_t dropout_layer_;
+  double dropout_;
   bool pre_norm_;
   Norm attention_norm_;
-  parallel::ColumnLinear qkv_;  // rows by key-value head: its query heads, its key, its value
-  std::unique_ptr<attention::Attention> attention_;
-  parallel::RowLinear out_;
+  AttentionLayer attention_;
+  std::unique_ptr<Norm> cross_norm_;
+  std::unique_ptr<AttentionLayer> cross_;
   Norm mlp_norm_;
   Mlp mlp_;
 };
+
+// Blocks one after the other, those of one stack. With `recompute` FULL each is computed again in
+// backward. `caches`: one a block, or nullptr; `memory` [B, M, C], past enter_cut_layer, or
+// undefined; `projected`: in its place what the blocks made of it, or nullptr.
+at::Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, at::Tensor x,
+                      const BlockContext& context, configs::TrainConfig::Recompute recompute,
+                      std::vector<attention::KeyValueCache>* caches = nullptr,
+                      const at::Tensor& memory = {},
+                      const std::vector<KeysValues>* projected = nullptr);
 
 }  // namespace dagpam::trainer

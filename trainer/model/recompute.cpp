@@ -16,16 +16,8 @@ using torch::autograd::variable_list;
 
 // What a node of the graph keeps besides tensors.
 struct Holder : torch::CustomClassHolder {
-  Holder(RecomputedFn f, bool lambdas) : fn(std::move(f)), with_lambdas(lambdas) {}
-
-  // The last two of `all` are the lambdas, where there are any.
-  at::Tensor call(const std::vector<at::Tensor>& all) const {
-    if (!with_lambdas) return fn(all, {});
-    return fn({all.begin(), all.end() - 2}, {all.end()[-2], all.end()[-1]});
-  }
-
+  explicit Holder(RecomputedFn f) : fn(std::move(f)) {}
   RecomputedFn fn;
-  bool with_lambdas;
 };
 using HolderPtr = c10::intrusive_ptr<Holder>;
 
@@ -34,7 +26,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
                             at::TensorList inputs) {
     context->saved_data["holder"] = c10::IValue::make_capsule(holder);
     context->save_for_backward(inputs.vec());
-    return holder->call(inputs.vec());
+    return holder->fn(inputs.vec());
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -45,7 +37,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
     for (const at::Tensor& input : context->get_saved_variables()) {
       leaves.push_back(input.detach().set_requires_grad(input.requires_grad()));
     }
-    const at::Tensor output = holder.call(leaves);
+    const at::Tensor output = holder.fn(leaves);
     torch::autograd::backward({output}, {grads[0]});
     variable_list out{{}};  // for the holder
     for (const at::Tensor& leaf : leaves) out.push_back(leaf.grad());
@@ -55,13 +47,9 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-at::Tensor recomputed(const std::vector<at::Tensor>& inputs, const attention::Lambdas& lambdas,
-                      const RecomputedFn& fn) {
-  if (!at::GradMode::is_enabled()) return fn(inputs, lambdas);
-  const bool with_lambdas = lambdas.plus.defined();
-  std::vector<at::Tensor> all = inputs;
-  if (with_lambdas) all.insert(all.end(), {lambdas.plus, lambdas.minus});
-  return Recompute::apply(c10::make_intrusive<Holder>(fn, with_lambdas), at::TensorList(all));
+at::Tensor recomputed(const std::vector<at::Tensor>& inputs, const RecomputedFn& fn) {
+  if (!at::GradMode::is_enabled()) return fn(inputs);
+  return Recompute::apply(c10::make_intrusive<Holder>(fn), at::TensorList(inputs));
 }
 
 }  // namespace dagpam::trainer

@@ -8,19 +8,14 @@
 #include <functional>
 #include <vector>
 
-#include "attention/attention.h"
-
 namespace dagpam::trainer {
 
-using RecomputedFn =
-    std::function<at::Tensor(const std::vector<at::Tensor>&, const attention::Lambdas&)>;
+using RecomputedFn = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 
-// fn(inputs, lambdas), saving these alone. fn is called again in backward, with the same inputs,
-// and must then give the same bits (dropout drawn from counters does); what it captures must live
-// until then. Parameters that it uses get their gradients there, each in one such call of a step:
-// what calls share, as layers may share lambdas, is an input (undefined where there is none).
-// Without gradients it is fn alone.
-at::Tensor recomputed(const std::vector<at::Tensor>& inputs, const attention::Lambdas& lambdas,
-                      const RecomputedFn& fn);
+// fn(inputs), saving these alone. fn is called again in backward, with the same inputs, and must
+// then give the same bits (dropout drawn from counters does); what it captures must live until
+// then. Parameters that it uses get their gradients there, each in one such call of a step: what
+// calls share, as layers may share lambdas, is an input. Without gradients it is fn alone.
+at::Tensor recomputed(const std::vector<at::Tensor>& inputs, const RecomputedFn& fn);
 
 }  // namespace dagpam::trainer

@@ -11,75 +11,19 @@
 #include "parallel/embedding.h"
 #include "parallel/random.h"
 #include "parallel/vocabulary_loss.h"
+#include "trainer/model/attention_options.h"
 #include "trainer/model/block.h"
 #include "trainer/model/positions.h"
-#include "trainer/model/recompute.h"
-#include "trainer/run_plan.h"
 
 namespace dagpam::trainer {
 
 using configs::AttentionConfig;
-using configs::LambdaConfig;
 using configs::ModelConfig;
 using parallel::Init;
 
-namespace {
-
-attention::Kind attention_kind(AttentionConfig::Kind kind) {
-  switch (kind) {
-    case AttentionConfig::SOFTMAX:
-      return attention::Kind::kSoftmax;
-    case AttentionConfig::SOFTMAX_WIDE:
-      return attention::Kind::kSoftmaxWide;
-    case AttentionConfig::DAGPAM:
-      return attention::Kind::kDagpam;
-    case AttentionConfig::NON:
-      return attention::Kind::kNon;
-    case AttentionConfig::NAP:
-      return attention::Kind::kNap;
-    case AttentionConfig::CODA:
-      return attention::Kind::kCoda;
-    case AttentionConfig::COG:
-      return attention::Kind::kCog;
-  }
-  return attention::Kind::kSoftmax;
-}
-
-// Of layer `index`. `ranks` share the heads.
-attention::Options attention_options(const ModelConfig& model, const AttentionConfig& attention,
-                                     int64_t index, int64_t ranks) {
-  attention::Options options;
-  options.kind = attention_kind(layer_attention(model, attention, index));
-  options.heads = model.heads() / ranks;
-  options.kv_heads = model.kv_heads() / ranks;
-  options.head_width = model.width() / model.heads();
-  options.reference = attention.path() == AttentionConfig::REFERENCE;
-  if (attention.path() == AttentionConfig::COMPOSED) options.gpu = attention::GpuPath::kComposed;
-  if (attention.path() == AttentionConfig::FUSED) options.gpu = attention::GpuPath::kFused;
-  return options;
-}
-
-attention::LambdaOptions lambda_options(const LambdaConfig& config) {
-  using Scope = attention::LambdaOptions::Scope;
-  using Squash = attention::LambdaOptions::Squash;
-  attention::LambdaOptions options;
-  options.trained = config.mode() == LambdaConfig::TRAINED;
-  options.plus = config.plus();
-  options.minus = config.minus();
-  options.scope = config.scope() == LambdaConfig::MODEL   ? Scope::kModel
-                  : config.scope() == LambdaConfig::LAYER ? Scope::kLayer
-                                                          : Scope::kHead;
-  options.squash = config.squash() == LambdaConfig::SIGMOID    ? Squash::kSigmoid
-                   : config.squash() == LambdaConfig::SOFTPLUS ? Squash::kSoftplus
-                                                               : Squash::kNone;
-  return options;
-}
-
-}  // namespace
-
 TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& attention,
                              const TensorParallel& tp, at::ScalarType type)
-    : model_(model), tp_(tp), parameters_(tp.group.rank(), tp.group.size(), type) {
+    : Model(model, tp, type) {
   const int64_t width = model.width(), context = model.context();
   token_embedding_ = std::make_unique<parallel::VocabularyTable>(
       model.vocab(), width, kWeightDeviation, "embedding.token.weight", parameters_, tp.group);
@@ -98,9 +42,12 @@ TransformerLm::TransformerLm(const ModelConfig& model, const AttentionConfig& at
                                                 model.heads() / tp.group.size(), parameters_);
   }
   for (int64_t i = 0; i < model.layers(); ++i) {
-    const attention::Options options = attention_options(model, attention, i, tp.group.size());
-    auto lambdas = [this, i] { return lambdas_->layer(i); };
-    blocks_.push_back(std::make_unique<Block>(model, options, i, parameters_, tp_, lambdas));
+    const BlockOptions options{
+        .prefix = "layers." + std::to_string(i) + ".",
+        .dropout_layer = i,
+        .attention = attention_options(model, attention, i, model.layers(), tp.group.size()),
+        .lambdas = [this, i] { return lambdas_->layer(i); }};
+    blocks_.push_back(std::make_unique<Block>(model, options, parameters_, tp_));
   }
   if (model.norm_position() == ModelConfig::PRE) {
     final_norm_ = std::make_unique<Norm>(model, "norm.", parameters_, tp_);
@@ -159,10 +106,12 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
                                    ? input.positions
                                    : at::arange(past, past + tokens, input.tokens.options());
   BlockContext context;
-  context.visibility.causal = true;
+  context.visibility.causal = input.causal;
   context.visibility.begin = input.key_begin;
   context.samples = input.samples;
   context.dropout = input.dropout;
+  context.observer = input.observer;
+  context.parts = input.parts;
   context.stream = stream_of(input);
   if (context.stream == parallel::Stream::kOwnTokens) {
     context.first_token = tp_.group.rank() * (tokens / tp_.group.size());
@@ -170,22 +119,13 @@ at::Tensor TransformerLm::hidden(const ForwardInput& input) const {
   context.recompute_attention = input.recompute == configs::TrainConfig::SELECTIVE;
   if (rotary_.cos.defined()) context.rotary = rotary_at(rotary_, positions);
   at::Tensor x = embed(input, positions, context);  // [B, N, C] or own tokens, as in every block
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    attention::KeyValueCache* cache = input.caches ? &(*input.caches)[i] : nullptr;
-    if (input.recompute != configs::TrainConfig::FULL) {
-      x = blocks_[i]->forward(x, context, cache);
-      continue;
-    }
-    x = recomputed({x}, blocks_[i]->lambdas(),
-                   [this, i, context, cache](const std::vector<at::Tensor>& in,
-                                             const attention::Lambdas& lambdas) {
-                     BlockContext again = context;
-                     again.lambdas = lambdas;
-                     return blocks_[i]->forward(in[0], again, cache);
-                   });
-  }
+  x = run_blocks(blocks_, x, context, input.recompute, input.caches);
   if (final_norm_) x = final_norm_->forward(x);
   return parallel::enter_cut_layer(x, tp_.group, context.stream);  // [B, N, C]
+}
+
+attention::Lambdas TransformerLm::lambdas(int64_t index) const {
+  return lambdas_ ? lambdas_->layer(index) : attention::Lambdas{};
 }
 
 at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {

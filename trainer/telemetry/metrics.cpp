@@ -116,6 +116,8 @@ MetricsWriter::~MetricsWriter() {
 void MetricsWriter::add(const StepMetrics& metrics) { state_->add(to_line(metrics)); }
 void MetricsWriter::add(const EvaluationMetrics& metrics) { state_->add(to_line(metrics)); }
 
+void MetricsWriter::add_line(const std::string& object) { state_->add(object + "\n"); }
+
 void MetricsWriter::flush() {
   std::unique_lock lock(state_->mutex);
   state_->changed.wait(lock, [&] { return state_->queued.empty() && !state_->writing; });

@@ -43,6 +43,7 @@ class MetricsWriter {
 
   void add(const StepMetrics& metrics);
   void add(const EvaluationMetrics& metrics);
+  void add_line(const std::string& object);  // of a file of other objects; without its line end
   void flush();  // returns when all is on disk; throws IoError of an earlier write too
 
  private:
