@@ -66,23 +66,39 @@ void PairOrder::enter_epoch(int64_t epoch) {
     // pool * count / pools without overflow: count < 2^40
     const int64_t begin = pool * (count / pools) + pool * (count % pools) / pools;
     const int64_t end = (pool + 1) * (count / pools) + (pool + 1) * (count % pools) / pools;
-    const auto members =
-        std::span(order_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    const auto length = [this](int64_t pair) { return lengths_[static_cast<size_t>(pair)]; };
-    // Stable: pairs of the same lengths stay in the epoch's order.
-    std::stable_sort(members.begin(), members.end(), [&](int64_t a, int64_t b) {
-      const PairLength left = length(a), right = length(b);
-      return std::tie(left.longer, left.shorter) < std::tie(right.longer, right.shorter);
-    });
-    for (const int64_t cut : cut_by_tokens(members, options_.batch_tokens, [&](int64_t pair) {
-           return int64_t{length(pair).longer};
-         })) {
-      ends_.push_back(begin + cut);
-    }
+    cut_pool(begin, end);
   }
   const Permutation batches(mix_bits(~key), batches_of_epoch());
   sequence_.resize(ends_.size());
   for (int64_t i = 0; i < batches_of_epoch(); ++i) sequence_[static_cast<size_t>(i)] = batches(i);
+}
+
+int64_t PairOrder::longer(int64_t place) const {
+  return lengths_[static_cast<size_t>(order_[static_cast<size_t>(place)])].longer;
+}
+
+void PairOrder::cut_pool(int64_t begin, int64_t end) {
+  const auto members =
+      std::span(order_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+  const auto length = [this](int64_t pair) { return lengths_[static_cast<size_t>(pair)]; };
+  // Stable: pairs of the same lengths stay in the epoch's order.
+  std::stable_sort(members.begin(), members.end(), [&](int64_t a, int64_t b) {
+    const PairLength left = length(a), right = length(b);
+    return std::tie(left.longer, left.shorter) < std::tie(right.longer, right.shorter);
+  });
+  std::vector<int64_t> ends = cut_by_tokens(
+      members, options_.batch_tokens, [&](int64_t pair) { return int64_t{length(pair).longer}; });
+  if (ends.size() > 1) {
+    // The rest may be a pair or two, whose step would be as large as any: it takes pairs of the
+    // batch before as long as that stays the fuller one.
+    const int64_t first = ends.size() > 2 ? ends[ends.size() - 3] : 0, last = ends.back();
+    int64_t& cut = ends[ends.size() - 2];
+    while (cut - first > 1 && (last - cut + 1) * longer(begin + last - 1) <=
+                                  (cut - 1 - first) * longer(begin + cut - 2)) {
+      --cut;
+    }
+  }
+  for (const int64_t cut : ends) ends_.push_back(begin + cut);
 }
 
 PairOrder::Step PairOrder::next() {

@@ -2,7 +2,8 @@
 //
 // In each epoch the pairs are permuted, the permutation is cut into pools of about equal size, each
 // pool is sorted by length and cut into batches of at most batch_tokens padded tokens a side (rows
-// x longest sentence of either side), and the batches of all pools are permuted. So a batch holds
+// x longest sentence of either side), the last two of about one size, and the batches of all pools
+// are permuted. So a batch holds
 // pairs of about one length, and who stands beside whom changes with the epoch. Both permutations
 // have keys of (seed, the data's digest, epoch): the order is the same whatever the ranks are and
 // wherever a run was stopped. Every pair is in one batch of an epoch.
@@ -54,6 +55,8 @@ class PairOrder {
 
  private:
   void enter_epoch(int64_t epoch);
+  void cut_pool(int64_t begin, int64_t end);
+  int64_t longer(int64_t place) const;  // of the pair at a place of order_
 
   PairOrderOptions options_;
   uint64_t key_;

@@ -20,6 +20,7 @@
 namespace dagpam::data {
 namespace {
 
+constexpr size_t kChunkBytes = size_t{1} << 16;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 struct SplitTexts {
@@ -111,16 +112,15 @@ class SideWriter {
 
   // ids() <- the next line's, with eos; false where there is none. An empty line gives no ids.
   bool next(const Tokenizer& tokenizer, int32_t eos) {
-    std::string_view line;
-    if (!lines_.next(line)) return false;
-    ids_.clear();
-    if (is_blank(line)) return true;
-    try {
-      tokenizer.encode_prompt(line, ids_);
-    } catch (const TextError& error) {
-      throw error.within(text_.path(), text_.bytes(), lines_.offset());
+    if (line_ == ends_.size() && !fill(tokenizer)) return false;
+    const size_t begin = line_ == 0 ? 0 : ends_[line_ - 1];
+    ids_.assign(chunk_.begin() + static_cast<std::ptrdiff_t>(begin),
+                chunk_.begin() + static_cast<std::ptrdiff_t>(ends_[line_]));
+    if (blank_[line_++]) {
+      ids_.clear();
+    } else {
+      ids_.push_back(eos);
     }
-    ids_.push_back(eos);
     return true;
   }
 
@@ -140,9 +140,34 @@ class SideWriter {
   }
 
  private:
+  // Encodes the next lines; false where there are none.
+  bool fill(const Tokenizer& tokenizer) {
+    const size_t begin = lines_.position();
+    line_ = 0;
+    chunk_.clear();
+    ends_.clear();
+    blank_.clear();
+    for (std::string_view line; lines_.position() - begin < kChunkBytes && lines_.next(line);) {
+      blank_.push_back(is_blank(line));
+    }
+    const std::string_view text = text_.bytes();
+    const size_t end = std::min(lines_.position(), text.size());
+    if (blank_.empty()) return false;
+    try {
+      tokenizer.encode_lines(text.substr(begin, end - begin), chunk_, ends_);
+    } catch (const TextError& error) {
+      throw error.within(text_.path(), text, begin);
+    }
+    return true;
+  }
+
   const MappedFile& text_;
   LineReader lines_;
   IndexedWriter writer_;
+  std::vector<int32_t> chunk_;  // ids of some lines
+  std::vector<size_t> ends_;    // of each of them
+  std::vector<bool> blank_;
+  size_t line_ = 0;  // next one of the chunk
   std::vector<int32_t> ids_;
   int64_t longest_ = 0;
 };

@@ -73,6 +73,29 @@ void SpmTokenizer::encode(std::string_view text, std::vector<int32_t>& out) cons
   if (!text.empty()) process().encode(text, out);
 }
 
+// All lines in one request; the line ends' ids are taken out again.
+void SpmTokenizer::encode_lines(std::string_view text, std::vector<int32_t>& out,
+                                std::vector<size_t>& ends) const {
+  if (facts_.line_end < 0) return Tokenizer::encode_lines(text, out, ends);
+  const auto lines = static_cast<size_t>(count_lines(text));
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  std::vector<int32_t> ids;
+  encode(text, ids);
+  const size_t first = ends.size();
+  for (const int32_t id : ids) {
+    if (id == facts_.line_end) {
+      ends.push_back(out.size());
+    } else {
+      out.push_back(id);
+    }
+  }
+  if (lines > 0) ends.push_back(out.size());
+  if (ends.size() - first == lines) return;
+  throw DataError(source_ + ": " + std::to_string(lines) + " lines became " +
+                  std::to_string(ends.size() - first) +
+                  ": the model gives its line end for something else too");
+}
+
 std::string SpmTokenizer::decode(std::span<const int32_t> ids) const {
   for (const int32_t id : ids) require_id(id);
   return ids.empty() ? "" : process().decode(ids);

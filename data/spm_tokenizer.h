@@ -3,7 +3,7 @@
 //
 // A text is encoded line by line; a line end becomes the id of the byte <0x0A>, or of a piece "\n";
 // a text with line ends is refused where the model has neither. With a model of `dagpam-tokenize
-// train`, decode(encode(text)) == text unless the text holds U+2581 or U+2585. The work is done by
+// train`, decode(encode(text)) == text unless the text holds U+2581. The work is done by
 // a child process (data/spm_process.h), which starts when something is first encoded or decoded.
 #pragma once
 
@@ -31,6 +31,8 @@ class SpmTokenizer : public Tokenizer {
   std::string kind() const override { return "spm"; }
   int64_t vocab_size() const override { return facts_.vocab; }
   void encode(std::string_view text, std::vector<int32_t>& out) const override;
+  void encode_lines(std::string_view text, std::vector<int32_t>& out,
+                    std::vector<size_t>& ends) const override;
   // Bytes of byte pieces as they are; nothing for pad, bos and eos.
   std::string decode(std::span<const int32_t> ids) const override;
   std::string to_json() const override;

@@ -8,8 +8,10 @@
 #include "data/digest.h"
 #include "data/gpt2_files.h"
 #include "data/gpt2_tokenizer.h"
+#include "data/lines.h"
 #include "data/spm_tokenizer.h"
 #include "data/strict_json.h"
+#include "data/text_error.h"
 #include "data/utf8.h"
 #include "data/word_tokenizer.h"
 
@@ -32,6 +34,19 @@ std::u32string code_points(std::string_view text) {
 }  // namespace
 
 std::string Tokenizer::digest() const { return xxh3_hex(to_json()); }
+
+void Tokenizer::encode_lines(std::string_view text, std::vector<int32_t>& out,
+                             std::vector<size_t>& ends) const {
+  LineReader lines(text);
+  for (std::string_view line; lines.next(line);) {
+    try {
+      encode_prompt(line, out);
+    } catch (const TextError& error) {
+      throw error.within("text", text, lines.offset());
+    }
+    ends.push_back(out.size());
+  }
+}
 
 void Tokenizer::require_id(int32_t id) const {
   if (id >= 0 && id < vocab_size()) return;

@@ -34,6 +34,12 @@ class Tokenizer {
     encode(text, out);
   }
 
+  // What encode_prompt gives for each line of `text`, without its line end: appended to `out`, of
+  // which `ends` gets the size after each line. A sentence a line; fewer calls for tokenizers that
+  // cost something a call.
+  virtual void encode_lines(std::string_view text, std::vector<int32_t>& out,
+                            std::vector<size_t>& ends) const;
+
   // Text of `ids`; an id outside the vocabulary throws DataError. The text of more ids begins with
   // that of the first ones; with byte, gpt2 and spm it may end (or begin) within a character.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;

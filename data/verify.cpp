@@ -25,7 +25,7 @@ void describe(const FileDataset& dataset, SplitReport& report) {
   report.tokens = dataset.tokens();
   report.sequences = dataset.layout().sequences;
   report.documents = static_cast<int64_t>(dataset.document_starts().size());
-  report.digest = dataset.digest();
+  report.digest = report.recorded_digest.empty() ? dataset.digest() : report.recorded_digest;
 }
 
 void check_tokens(const FileDataset& dataset, int64_t vocab, SplitReport& report) {

@@ -26,6 +26,7 @@ struct Arguments {
   std::vector<int> orders{3, 5};
   ConfigArguments config;
   int64_t step = 1, steps = 1;
+  int64_t batch_tokens = 0;
   bool json = false;
 };
 
@@ -169,8 +170,13 @@ void add_data_command(CLI::App& app, Program&) {
   data->require_subcommand(1);
   add_prepare(*data, arguments);
   add_pairs_command(*data);
-  add_with_prefix(*data, "info", "Counts of every split", arguments)->callback([arguments] {
+  CLI::App* const info = add_with_prefix(*data, "info", "Counts of every split", arguments);
+  info->add_option("--batch-tokens", arguments->batch_tokens,
+                   "Of sentence pairs: also how batches of at most so many tokens fill")
+      ->check(CLI::Range(int64_t{1}, int64_t{INT32_MAX}));
+  info->callback([arguments] {
     print_report(data::describe_dataset(arguments->prefix), false);
+    if (arguments->batch_tokens > 0) print_padding(arguments->prefix, arguments->batch_tokens);
   });
   add_with_prefix(*data, "verify", "Check every index entry, token id and digest", arguments)
       ->callback([arguments] { verify(*arguments); });

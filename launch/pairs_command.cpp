@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "data/pair_padding.h"
 #include "data/prepare_pairs.h"
 #include "trainer/stop_signal.h"
 
@@ -55,6 +56,19 @@ void print_pairs(const std::string& prefix, const data::PairSidecar& sidecar) {
     }
     std::printf("\n");
   }
+}
+
+void print_padding(const std::string& prefix, int64_t batch_tokens) {
+  const data::PairPadding sum = data::padding_of_epoch(prefix, 1, batch_tokens, 0);
+  const auto share = [](int64_t part, int64_t whole) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  std::printf(
+      "  an epoch in batches of at most %lld tokens a side: %lld batches of %lld to %lld pairs; "
+      "padding: source %.1f %%, target %.1f %%\n",
+      static_cast<long long>(batch_tokens), static_cast<long long>(sum.batches),
+      static_cast<long long>(sum.fewest_rows), static_cast<long long>(sum.most_rows),
+      share(sum.source_padding, sum.source_cells), share(sum.target_padding, sum.target_cells));
 }
 
 void add_pairs_command(CLI::App& data) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <cstdint>
 #include <string>
 
 namespace dagpam::data {
@@ -14,5 +15,8 @@ void add_pairs_command(CLI::App& data);
 
 // Vocabulary, special ids, and a line a split.
 void print_pairs(const std::string& prefix, const data::PairSidecar& sidecar);
+
+// How an epoch under train.seed 1 is cut into batches of at most so many tokens.
+void print_padding(const std::string& prefix, int64_t batch_tokens);
 
 }  // namespace dagpam::launch

@@ -56,7 +56,11 @@ void encode(const std::string& path) {
   const SpmModel model = open_model(path);
   std::vector<int32_t> ids;
   for_each_line([&](const std::string& line, const std::string& name) {
-    data::require_utf8(line, name);
+    const size_t bad = data::find_invalid_utf8(line);
+    if (bad != line.size()) {
+      throw DataError(name + ": not UTF-8 at byte " + std::to_string(bad) +
+                      " of the line: convert the text to UTF-8");
+    }
     ids.clear();
     model.encode(line, ids);
     std::string out;

@@ -96,7 +96,7 @@ std::string SpmModel::decode(std::span<const int32_t> ids) const {
   bool at_line_start = true;
   for (const int32_t id : ids) {
     if (id < 0 || id >= facts_.vocab) {
-      throw DataError("spm tokenizer: token id " + std::to_string(id) +
+      throw DataError("token id " + std::to_string(id) +
                       " is outside the vocabulary, expected 0 to " +
                       std::to_string(facts_.vocab - 1));
     }

@@ -23,7 +23,7 @@ struct TrainOptions {
 //
 // Text is taken as it is (normalisation `identity`, spaces kept), and a character outside the
 // vocabulary becomes its bytes: no text is refused, and decode(encode(text)) == text unless it
-// holds U+2581, SentencePiece's sign for a space, or U+2585, the one for an unknown symbol.
+// holds U+2581, SentencePiece's sign for a space. Lines that hold U+2585 are not learned from.
 //
 // Throws ConfigError (a vocabulary that is too small for the characters or too large for the text),
 // DataError (a file that is missing, empty, or not UTF-8: byte and line) and IoError.

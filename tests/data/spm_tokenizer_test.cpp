@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "configs/errors.h"
+#include "data/lines.h"
 #include "data/pair_dataset.h"
 #include "data/prepare.h"
 #include "data/prepare_pairs.h"
@@ -133,7 +134,7 @@ TEST_F(SpmTokenizerTest, DecodeGivesTheTextBack) {
                              : kind == 1 ? U'\n'
                              : kind < 6  ? U'a' + letter
                                          : static_cast<char32_t>(random() % 0xD000);
-      if (point != 0x2581 && point != 0x2585) append_code_point(point, text);
+      if (point != 0x2581) append_code_point(point, text);
     }
     EXPECT_EQ(tokenizer->decode(encode(*tokenizer, text)), text);
   }
@@ -156,6 +157,26 @@ TEST_F(SpmTokenizerTest, PartsGiveTheIdsOfTheWhole) {
   // The text of more ids begins with that of the first ones.
   for (size_t count = 0; count <= whole.size(); ++count) {
     EXPECT_TRUE(text.starts_with(tokenizer->decode(std::span(whole).first(count))));
+  }
+}
+
+TEST_F(SpmTokenizerTest, LinesAtOnceAreTheLines) {
+  const auto tokenizer = make();
+  const auto words = make_tokenizer("word", "the dog <unk>\n");
+  for (const std::string text :
+       {"", "the", "the\n", "\n", "\n\n", "the dog\n\n the\n", "\nthe\ndog"}) {
+    for (const Tokenizer* each : {tokenizer.get(), words.get()}) {
+      Ids ids{7}, expected{7};
+      std::vector<size_t> ends, expected_ends;
+      each->encode_lines(text, ids, ends);
+      LineReader lines(text);
+      for (std::string_view line; lines.next(line);) {
+        each->encode_prompt(line, expected);
+        expected_ends.push_back(expected.size());
+      }
+      EXPECT_EQ(ids, expected) << text;
+      EXPECT_EQ(ends, expected_ends) << text;
+    }
   }
 }
 
