@@ -11,6 +11,7 @@
 
 #include "configs/run_config.h"
 #include "parallel/master_weights.h"
+#include "trainer/model/transformer_lm.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -172,8 +173,8 @@ TEST(LabelSmoothingTest, IsTheMeanOverAllSymbols) {
   One plain({}), smooth({"train.label_smoothing=0.3"});
   const data::Batch batch = batch_of(0);
   const auto [input, targets] = to_tensors(batch);
-  const at::Tensor logits =
-      plain.step.model().logits(plain.step.model().hidden(input)).to(at::kDouble);
+  const auto& model = dynamic_cast<const TransformerLm&>(plain.step.model());
+  const at::Tensor logits = model.logits(model.hidden(input)).to(at::kDouble);
   const at::Tensor logs = at::log_softmax(logits, 2);  // [B, N, V]
   const double target = logs.gather(2, targets.unsqueeze(2)).mean().item<double>();
   const double expected = -0.7 * target - 0.3 * logs.mean().item<double>();
