@@ -72,7 +72,7 @@ void drop_fields_of_other_kind(const RunConfig& given, RunConfig& full) {
   if (!given.has_cross_attention()) full.clear_cross_attention();
   if (!given.model().has_shared_embeddings()) model.clear_shared_embeddings();
   if (!given.train().has_batch_tokens()) train.clear_batch_tokens();
-  if (!given.train().has_accumulation()) train.clear_accumulation();
+  if (!given.train().has_micro_tokens()) train.clear_micro_tokens();
 }
 
 }  // namespace

@@ -43,14 +43,14 @@ void check_kind(const RunConfig& config) {
                    {model.has_shared_embeddings(), "model.shared_embeddings", kOfPairs},
                    {train.has_batch_tokens(), "train.batch_tokens",
                     "set train.global_batch, in sequences, or choose kind ENCODER_DECODER"},
-                   {train.has_accumulation(), "train.accumulation",
+                   {train.has_micro_tokens(), "train.micro_tokens",
                     "set train.micro_batch, in sequences, or choose kind ENCODER_DECODER"}},
                   model.kind());
   }
   refuse({{train.has_global_batch(), "train.global_batch",
            "sentence pairs differ in length: set train.batch_tokens, as in 4096"},
           {train.has_micro_batch(), "train.micro_batch",
-           "set train.accumulation, the parts of a rank's step, as in 2"},
+           "set train.micro_tokens, as in 1024, or leave it out"},
           {train.has_tokens(), "train.tokens", "set train.steps or train.epochs"},
           {config.parallel().sequence_parallel(), "parallel.sequence_parallel",
            "sentence pairs differ in length: leave it false"},

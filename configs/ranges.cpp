@@ -60,7 +60,7 @@ constexpr std::array<Range, 59> kRanges = {{
     {"train.micro_batch", 1, 1 << 24, false, false, "leave it out for global_batch / ranks"},
     {"train.batch_tokens", 1, 1 << 24, false, false,
      "give the padded tokens of a step, as in 4096"},
-    {"train.accumulation", 1, 1 << 20, false, false, "give the parts of a rank's step, as in 1"},
+    {"train.micro_tokens", 0, 1 << 24, false, false, "give padded tokens, as in 1024, or 0"},
     {"train.eval_every", 0, kSteps, false, false, "give steps, or 0 for the end alone"},
     {"train.eval_batches", 0, kSteps, false, false, "give micro-batches, or 0 for the whole split"},
     {"train.label_smoothing", 0, 1, false, true, "give a share, as in 0.1"},

@@ -43,6 +43,7 @@ struct Batch {
   std::vector<int64_t> source;          // [rows, source_context]
   std::vector<int32_t> source_lengths;  // [rows]
   int64_t step_tokens = 0;
+  bool ends_step = false;  // this rank's last of the step
 };
 
 struct BatchOptions {

@@ -24,6 +24,11 @@ constexpr int64_t scale_bits(uint64_t bits, int64_t n) {
                               64);
 }
 
+// The key of an epoch, of a source whose own is `source_key`.
+constexpr uint64_t epoch_key(uint64_t source_key, int64_t epoch) {
+  return mix_bits(source_key + static_cast<uint64_t>(epoch) * 0x9e3779b97f4a7c15u);
+}
+
 class Permutation {
  public:
   Permutation(uint64_t key, int64_t n);  // 1 <= n < 2^62

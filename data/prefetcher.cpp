@@ -9,63 +9,24 @@ Prefetcher::Prefetcher(BatchMaker maker, std::vector<std::string> digests, size_
     : maker_(std::move(maker)),
       digests_(std::move(digests)),
       samples_per_epoch_(maker_.order().samples_per_epoch()),
-      ahead_(ahead),
-      current_(std::make_unique<Item>()) {
-  note_position(*current_);
-  thread_ = std::thread([this] { load(); });
-}
-
-Prefetcher::~Prefetcher() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
-
-const Batch& Prefetcher::next() {
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !ready_.empty() || failure_ != nullptr; });
-    if (ready_.empty()) std::rethrow_exception(failure_);
-    spare_.push_back(std::exchange(current_, std::move(ready_.front())));
-    ready_.pop_front();
-  }
-  changed_.notify_all();
-  return current_->batch;
-}
+      loader_(
+          [this](Item& item) {
+            maker_.make(item.batch);
+            note_position(item);
+          },
+          ahead, before_first()) {}
 
 DataPosition Prefetcher::position() const {
-  if (!current_->between_steps) {
+  const Item& current = loader_.current();
+  if (!current.between_steps) {
     throw std::logic_error("the position in the data was asked for within a step");
   }
-  return {current_->next_sample, digests_, current_->drawn, current_->drawn_before_weights};
+  return {current.next_sample, digests_, current.drawn, current.drawn_before_weights};
 }
 
-void Prefetcher::load() {
-  try {
-    while (ItemPointer item = wait_for_room()) {
-      maker_.make(item->batch);
-      note_position(*item);
-      const std::lock_guard lock(mutex_);
-      ready_.push_back(std::move(item));
-      changed_.notify_all();
-    }
-  } catch (...) {
-    const std::lock_guard lock(mutex_);
-    failure_ = std::current_exception();
-    changed_.notify_all();
-  }
-}
-
-Prefetcher::ItemPointer Prefetcher::wait_for_room() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stop_ || ready_.size() < ahead_; });
-  if (stop_) return nullptr;
-  if (spare_.empty()) return std::make_unique<Item>();
-  ItemPointer item = std::move(spare_.back());
-  spare_.pop_back();
+Prefetcher::Item Prefetcher::before_first() const {
+  Item item;
+  note_position(item);
   return item;
 }
 

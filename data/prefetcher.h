@@ -1,30 +1,22 @@
-// data/prefetcher.h: the loader thread: micro-batches made ahead of the step that needs them.
+// data/prefetcher.h: micro-batches made ahead of the step that needs them.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "data/batch_maker.h"
 #include "data/batch_source.h"
+#include "data/loader_thread.h"
 
 namespace dagpam::data {
 
-// One thread calls next() and position(); the loader thread is the object's own and ends with it,
-// within the making of one micro-batch. What it throws, next() throws in place of the micro-batch
-// that failed, and in every later call.
+// One thread calls next() and position(); data/loader_thread.h says what becomes of errors.
 class Prefetcher final : public BatchSource {
  public:
   // Keeps at most `ahead` >= 1 finished micro-batches.
   Prefetcher(BatchMaker maker, std::vector<std::string> digests, size_t ahead);
-  ~Prefetcher() override;
 
-  const Batch& next() override;
+  const Batch& next() override { return loader_.next().batch; }
   DataPosition position() const override;  // std::logic_error within a step
   int64_t samples_per_epoch() const override { return samples_per_epoch_; }
 
@@ -36,26 +28,14 @@ class Prefetcher final : public BatchSource {
     int64_t next_sample = 0;
     std::vector<int64_t> drawn, drawn_before_weights;  // only between steps
   };
-  using ItemPointer = std::unique_ptr<Item>;
 
-  void load();
-  ItemPointer wait_for_room();  // an item to fill; null: stop
+  Item before_first() const;
   void note_position(Item& item) const;
 
   BatchMaker maker_;  // of the loader thread alone, once it runs
   const std::vector<std::string> digests_;
   const int64_t samples_per_epoch_;
-  const size_t ahead_;
-  ItemPointer current_;  // of the caller alone: what next() gave last
-
-  std::mutex mutex_;  // guards the rest
-  std::condition_variable changed_;
-  std::deque<ItemPointer> ready_;
-  std::vector<ItemPointer> spare_;
-  std::exception_ptr failure_;
-  bool stop_ = false;
-
-  std::thread thread_;  // last: starts when all else is there
+  LoaderThread<Item> loader_;  // last: its thread uses the rest
 };
 
 }  // namespace dagpam::data

@@ -9,14 +9,6 @@
 #include "configs/errors.h"
 
 namespace dagpam::data {
-namespace {
-
-uint64_t epoch_key(uint64_t source_key, int64_t epoch) {
-  return mix_bits(source_key + static_cast<uint64_t>(epoch) * 0x9e3779b97f4a7c15u);
-}
-
-}  // namespace
-
 SourceOrder::SourceOrder(uint64_t seed, const std::string& digest, int64_t tokens, int64_t context)
     : key_(XXH3_64bits_withSeed(digest.data(), digest.size(), seed)),
       context_(context),

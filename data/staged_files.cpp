@@ -22,9 +22,26 @@ namespace fs = std::filesystem;
 
 // In the order in which they appear under their names: an .idx after its .bin, the description
 // last. Stopped between two, the old description still names the tokens and digests of the old
-// files.
-constexpr const char* kSuffixes[] = {".train.bin", ".train.idx", ".valid.bin", ".valid.idx",
-                                     ".test.bin",  ".test.idx",  ".json"};
+// files. Those of a text set and of a pair set: a set of one kind replaces one of the other.
+constexpr const char* kSuffixes[] = {".train.bin",
+                                     ".train.idx",
+                                     ".valid.bin",
+                                     ".valid.idx",
+                                     ".test.bin",
+                                     ".test.idx",
+                                     ".train.source.bin",
+                                     ".train.source.idx",
+                                     ".train.target.bin",
+                                     ".train.target.idx",
+                                     ".valid.source.bin",
+                                     ".valid.source.idx",
+                                     ".valid.target.bin",
+                                     ".valid.target.idx",
+                                     ".test.source.bin",
+                                     ".test.source.idx",
+                                     ".test.target.bin",
+                                     ".test.target.idx",
+                                     ".json"};
 constexpr std::string_view kPartial = ".partial-";
 constexpr std::string_view kLock = ".lock";
 

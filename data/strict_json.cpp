@@ -40,12 +40,6 @@ class Guard {
   std::vector<std::set<std::string>> keys_;
 };
 
-const json& field(const json& object, const std::string& name, const std::string& source) {
-  const auto found = object.find(name);
-  if (found == object.end()) throw DataError(source + ": field '" + name + "' is missing");
-  return *found;
-}
-
 }  // namespace
 
 std::string quote_for_message(std::string_view text) {
@@ -78,15 +72,21 @@ json parse_object(std::string_view text, const std::string& source) {
   return object;
 }
 
+const json& any_field(const json& object, const std::string& name, const std::string& source) {
+  const auto found = object.find(name);
+  if (found == object.end()) throw DataError(source + ": field '" + name + "' is missing");
+  return *found;
+}
+
 std::string string_field(const json& object, const std::string& name, const std::string& source) {
-  const json& value = field(object, name, source);
+  const json& value = any_field(object, name, source);
   if (!value.is_string()) throw DataError(source + ": field '" + name + "': expected a string");
   return value.get<std::string>();
 }
 
 std::vector<std::string> strings_field(const json& object, const std::string& name,
                                        const std::string& source) {
-  const json& value = field(object, name, source);
+  const json& value = any_field(object, name, source);
   const bool good = value.is_array() && std::all_of(value.begin(), value.end(),
                                                     [](const json& v) { return v.is_string(); });
   if (!good) throw DataError(source + ": field '" + name + "': expected an array of strings");

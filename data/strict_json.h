@@ -13,6 +13,8 @@ namespace dagpam::data {
 nlohmann::json parse_object(std::string_view text, const std::string& source);
 
 // Fields of `object`; DataError where the field is missing or of another type.
+const nlohmann::json& any_field(const nlohmann::json& object, const std::string& name,
+                                const std::string& source);
 std::string string_field(const nlohmann::json& object, const std::string& name,
                          const std::string& source);
 std::vector<std::string> strings_field(const nlohmann::json& object, const std::string& name,

@@ -8,7 +8,10 @@
 #include "data/digest.h"
 #include "data/gpt2_files.h"
 #include "data/gpt2_tokenizer.h"
+#include "data/lines.h"
+#include "data/spm_tokenizer.h"
 #include "data/strict_json.h"
+#include "data/text_error.h"
 #include "data/utf8.h"
 #include "data/word_tokenizer.h"
 
@@ -16,6 +19,7 @@ namespace dagpam::data {
 namespace {
 
 constexpr std::string_view kGpt2Prefix = "gpt2:";
+constexpr std::string_view kSpmPrefix = "spm:";
 
 std::u32string code_points(std::string_view text) {
   std::u32string points;
@@ -31,6 +35,19 @@ std::u32string code_points(std::string_view text) {
 
 std::string Tokenizer::digest() const { return xxh3_hex(to_json()); }
 
+void Tokenizer::encode_lines(std::string_view text, std::vector<int32_t>& out,
+                             std::vector<size_t>& ends) const {
+  LineReader lines(text);
+  for (std::string_view line; lines.next(line);) {
+    try {
+      encode_prompt(line, out);
+    } catch (const TextError& error) {
+      throw error.within("text", text, lines.offset());
+    }
+    ends.push_back(out.size());
+  }
+}
+
 void Tokenizer::require_id(int32_t id) const {
   if (id >= 0 && id < vocab_size()) return;
   throw DataError(kind() + " tokenizer: token id " + std::to_string(id) +
@@ -45,9 +62,12 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
   if (spec.starts_with(kGpt2Prefix) && spec.size() > kGpt2Prefix.size()) {
     return std::make_unique<Gpt2Tokenizer>(read_gpt2_files(spec.substr(kGpt2Prefix.size())));
   }
-  throw ConfigError(
-      "--tokenizer '" + spec +
-      "': expected byte, char, word or gpt2:DIR (DIR holds encoder.json and vocab.bpe)");
+  if (spec.starts_with(kSpmPrefix) && spec.size() > kSpmPrefix.size()) {
+    return SpmTokenizer::from_file(spec.substr(kSpmPrefix.size()));
+  }
+  throw ConfigError("--tokenizer '" + spec +
+                    "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and vocab.bpe) "
+                    "or spm:MODEL (of `dagpam-tokenize train`)");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text) {
@@ -75,8 +95,9 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json) {
     return std::make_unique<Gpt2Tokenizer>(Gpt2Vocabulary{
         strings_field(object, "tokens", source), strings_field(object, "merges", source), source});
   }
+  if (kind == "spm") return spm_from_json(json);
   throw DataError(source + ": kind " + quote_for_message(kind) +
-                  ": expected byte, char, word or gpt2");
+                  ": expected byte, char, word, gpt2 or spm");
 }
 
 }  // namespace dagpam::data

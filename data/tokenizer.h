@@ -1,6 +1,6 @@
 // data/tokenizer.h: text to token ids and back.
 //
-// Any thread may call any tokenizer; calls of encode on one gpt2 tokenizer wait for each other.
+// Any thread may call any tokenizer; calls on one gpt2 or spm tokenizer wait for each other.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,15 @@
 
 namespace dagpam::data {
 
+// Ids that stand for no text; -1: none.
+struct SpecialIds {
+  int32_t pad = -1, bos = -1, eos = -1;  // filling, beginning and end of a sentence
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  virtual std::string kind() const = 0;  // "byte", "char", "word", "gpt2"
+  virtual std::string kind() const = 0;  // "byte", "char", "word", "gpt2", "spm"
   virtual int64_t vocab_size() const = 0;
 
   // Appends the ids of `text`. Throws TextError (a DataError, data/text_error.h) naming position
@@ -29,13 +34,22 @@ class Tokenizer {
     encode(text, out);
   }
 
+  // What encode_prompt gives for each line of `text`, without its line end: appended to `out`, of
+  // which `ends` gets the size after each line. A sentence a line; fewer calls for tokenizers that
+  // cost something a call.
+  virtual void encode_lines(std::string_view text, std::vector<int32_t>& out,
+                            std::vector<size_t>& ends) const;
+
   // Text of `ids`; an id outside the vocabulary throws DataError. The text of more ids begins with
-  // that of the first ones; with byte and gpt2 it may end (or begin) within a character.
+  // that of the first ones; with byte, gpt2 and spm it may end (or begin) within a character.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
 
-  // The id that marks the end of a text in a stream of texts (gpt2: <|endoftext|>), -1 where there
-  // is none. encode never gives it: that string inside a text is encoded like any other.
+  // The id that marks the end of a text in a stream of texts (gpt2: <|endoftext|>, spm: </s>), -1
+  // where there is none. encode never gives it: that string inside a text is encoded like any
+  // other.
   virtual int32_t end_of_text() const { return -1; }
+
+  virtual SpecialIds special_ids() const { return {}; }
 
   // A place where `text` may be cut, so that encoding the parts in order gives the ids of the
   // whole: the last one in [1, limit], else the first one after, text.size() at most. 1 <= limit <=
@@ -52,10 +66,10 @@ class Tokenizer {
   void require_id(int32_t id) const;
 };
 
-// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR. char and word take their
-// vocabulary from the training texts: characters (Unicode code points, by code point) or words (by
-// first appearance, with <eos>). Throws ConfigError for any other T, DataError where the texts or
-// the files in DIR are bad.
+// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR, spm:MODEL. char and word take
+// their vocabulary from the training texts: characters (Unicode code points, by code point) or
+// words (by first appearance, with <eos>). Throws ConfigError for any other T, DataError where the
+// texts, the files in DIR or MODEL are bad.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
                                           std::span<const std::string_view> training_texts);
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text);

@@ -8,7 +8,9 @@
 
 #include "configs/errors.h"
 #include "data/file_dataset.h"
+#include "data/pair_dataset.h"
 #include "data/stream_digest.h"
+#include "data/verify_pairs.h"
 
 namespace dagpam::data {
 namespace {
@@ -23,7 +25,7 @@ void describe(const FileDataset& dataset, SplitReport& report) {
   report.tokens = dataset.tokens();
   report.sequences = dataset.layout().sequences;
   report.documents = static_cast<int64_t>(dataset.document_starts().size());
-  report.digest = dataset.digest();
+  report.digest = report.recorded_digest.empty() ? dataset.digest() : report.recorded_digest;
 }
 
 void check_tokens(const FileDataset& dataset, int64_t vocab, SplitReport& report) {
@@ -51,13 +53,15 @@ void check_tokens(const FileDataset& dataset, int64_t vocab, SplitReport& report
 }
 
 // The recorded digest is over .bin, then .idx.
-void check_digest(const std::string& recorded, SplitReport& report) {
+void check_digest(SplitReport& report) {
+  if (report.recorded_digest.empty()) return;
   StreamDigest digest;
   digest.update(InputFile(report.path + ".bin"));
   digest.update(InputFile(report.path + ".idx"));
-  if (digest.hex() == recorded || !report.problem.empty()) return;
+  if (digest.hex() == report.recorded_digest || !report.problem.empty()) return;
   report.problem = report.path + ": its files have digest " + digest.hex() + ", expected " +
-                   recorded + " as in the data set's .json: they were changed or damaged";
+                   report.recorded_digest +
+                   " as in the data set's .json: they were changed or damaged";
 }
 
 SplitReport named(const std::string& name, const std::string& path) {
@@ -77,6 +81,7 @@ std::vector<SplitReport> find_splits(const std::string& prefix,
     const bool listed = sidecar && (*sidecar).*fields.tokens >= 0;
     if (!listed && !exists(path + ".bin") && !exists(path + ".idx")) continue;
     found.push_back(named(fields.name, path));
+    if (sidecar) found.back().recorded_digest = (*sidecar).*fields.digest;
   }
   if (!found.empty()) return found;
   throw DataError(prefix + ": there is no " + prefix + ".train.idx, .valid.idx or .test.idx, " +
@@ -86,22 +91,28 @@ std::vector<SplitReport> find_splits(const std::string& prefix,
 DatasetReport find_dataset(const std::string& prefix) {
   DatasetReport report;
   report.prefix = prefix;
+  if (is_pair_set(prefix)) {
+    report.pairs = read_pair_sidecar(prefix);
+    report.splits = pair_sides(prefix, *report.pairs);
+    return report;
+  }
   report.sidecar = find_sidecar(prefix);
   report.splits = find_splits(prefix, report.sidecar);
   return report;
 }
 
-void verify_split(const std::optional<Sidecar>& sidecar, SplitReport& report) {
+void verify_split(const DatasetReport& set, SplitReport& report) {
   try {
     const std::unique_ptr<FileDataset> dataset = open_file_dataset(report.path);
     describe(*dataset, report);
-    const int64_t vocab = sidecar ? sidecar->vocab_size : std::numeric_limits<int64_t>::max();
+    const int64_t vocab = set.sidecar ? set.sidecar->vocab_size
+                          : set.pairs ? set.pairs->vocab_size
+                                      : std::numeric_limits<int64_t>::max();
     check_tokens(*dataset, vocab, report);
-    if (!sidecar) return;
-    for (const SplitFields& fields : kSplits) {
-      const std::string& recorded = (*sidecar).*fields.digest;
-      if (report.name == fields.name && !recorded.empty()) check_digest(recorded, report);
+    if (set.pairs && report.problem.empty()) {
+      report.problem = problem_of_sentences(set.prefix, *set.pairs, report.name);
     }
+    check_digest(report);
   } catch (const DataError& error) {
     report.problem = error.what();
   }
@@ -117,12 +128,15 @@ bool DatasetReport::good() const {
 DatasetReport describe_dataset(const std::string& prefix) {
   DatasetReport report = find_dataset(prefix);
   for (SplitReport& split : report.splits) describe(*open_file_dataset(split.path), split);
+  if (report.pairs) {
+    for (const PairSplit& split : report.pairs->splits) PairDataset(prefix, split.name);
+  }
   return report;
 }
 
 DatasetReport verify_dataset(const std::string& prefix) {
   DatasetReport report = find_dataset(prefix);
-  for (SplitReport& split : report.splits) verify_split(report.sidecar, split);
+  for (SplitReport& split : report.splits) verify_split(report, split);
   return report;
 }
 

@@ -6,18 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "data/pair_sidecar.h"
 #include "data/sidecar.h"
 
 namespace dagpam::data {
 
 struct SplitReport {
-  std::string name;        // "train", "valid" or "test"
+  std::string name;        // "train", "valid" or "test"; of pairs "train.source" and so on
   std::string path;        // as for open_dataset
   std::string token_type;  // as it lies in the file: "u16", "i32" ...
   int64_t tokens = 0;
   int64_t sequences = 0;
   int64_t documents = 0;  // that hold tokens
   std::string digest;
+  std::string recorded_digest;  // what the sidecar says; empty: nothing
 
   // By verify_dataset alone.
   int64_t largest_id = -1;
@@ -30,8 +32,9 @@ struct SplitReport {
 
 struct DatasetReport {
   std::string prefix;
-  std::optional<Sidecar> sidecar;   // data of other programs has none
-  std::vector<SplitReport> splits;  // those that are there, in the order train, valid, test
+  std::optional<Sidecar> sidecar;    // data of other programs has none
+  std::optional<PairSidecar> pairs;  // of a set of sentence pairs, in place of sidecar
+  std::vector<SplitReport> splits;   // those that are there, in the order train, valid, test
 
   bool good() const;  // no split has a problem
 };

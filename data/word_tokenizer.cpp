@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/lines.h"
 #include "data/strict_json.h"
 #include "data/text_error.h"
 #include "data/utf8.h"
@@ -127,10 +128,7 @@ std::string WordTokenizer::to_json() const {
 }
 
 size_t WordTokenizer::cut(std::string_view text, size_t limit) const {
-  const size_t before = text.rfind('\n', limit - 1);
-  if (before != std::string_view::npos) return before + 1;
-  const size_t after = text.find('\n', limit);
-  return after == std::string_view::npos ? text.size() : after + 1;
+  return cut_behind_line(text, limit);
 }
 
 }  // namespace dagpam::data

@@ -22,8 +22,9 @@ CheckpointModel load_checkpoint_model(const std::string& checkpoint, parallel::C
 const trainer::TransformerLm& CheckpointModel::language_model() const {
   const auto* found = dynamic_cast<const trainer::TransformerLm*>(model.get());
   if (found == nullptr) {
-    throw ConfigError("--checkpoint: model.kind is ENCODER_DECODER, expected DECODER: "
-                      "`dagpam translate` is for it");
+    throw ConfigError(
+        "--checkpoint: model.kind is ENCODER_DECODER, expected DECODER: "
+        "`dagpam translate` is for it");
   }
   return *found;
 }
@@ -31,8 +32,9 @@ const trainer::TransformerLm& CheckpointModel::language_model() const {
 const trainer::EncoderDecoder& CheckpointModel::translator() const {
   const auto* found = dynamic_cast<const trainer::EncoderDecoder*>(model.get());
   if (found == nullptr) {
-    throw ConfigError("--checkpoint: model.kind is DECODER, expected ENCODER_DECODER: "
-                      "`dagpam generate` is for it");
+    throw ConfigError(
+        "--checkpoint: model.kind is DECODER, expected ENCODER_DECODER: "
+        "`dagpam generate` is for it");
   }
   return *found;
 }

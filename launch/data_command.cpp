@@ -10,7 +10,9 @@
 #include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "data/verify.h"
+#include "launch/pairs_command.h"
 #include "launch/program.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 #include "trainer/stop_signal.h"
 
@@ -24,6 +26,7 @@ struct Arguments {
   std::vector<int> orders{3, 5};
   ConfigArguments config;
   int64_t step = 1, steps = 1;
+  int64_t batch_tokens = 0;
   bool json = false;
 };
 
@@ -44,14 +47,15 @@ void prepare(const Arguments& arguments) {
 }
 
 void print_report(const data::DatasetReport& report, bool verified) {
+  if (report.pairs) print_pairs(report.prefix, *report.pairs);
   if (report.sidecar) {
     std::printf("%s: vocabulary %lld, tokenizer %s\n", report.prefix.c_str(),
                 static_cast<long long>(report.sidecar->vocab_size),
                 report.sidecar->tokenizer_digest.c_str());
   }
   for (const data::SplitReport& split : report.splits) {
-    std::printf("  %-5s %12lld tokens %8lld documents %8lld sequences %4s  digest %s",
-                split.name.c_str(), static_cast<long long>(split.tokens),
+    std::printf("  %-*s %12lld tokens %8lld documents %8lld sequences %4s  digest %s",
+                report.pairs ? 12 : 5, split.name.c_str(), static_cast<long long>(split.tokens),
                 static_cast<long long>(split.documents), static_cast<long long>(split.sequences),
                 split.token_type.c_str(), split.digest.c_str());
     if (verified) std::printf("  %s", split.problem.empty() ? "good" : "BAD");
@@ -139,9 +143,9 @@ void add_prepare(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) 
   command->add_option("--valid", options.valid, "Validation text")->type_name("FILE");
   command->add_option("--test", options.test, "Test text")->type_name("FILE");
   command
-      ->add_option(
-          "--tokenizer", options.tokenizer,
-          "byte; char; word (whitespace words, <eos> a line); gpt2:DIR (encoder.json, vocab.bpe)")
+      ->add_option("--tokenizer", options.tokenizer,
+                   "byte; char; word (whitespace words, <eos> a line); gpt2:DIR (encoder.json, "
+                   "vocab.bpe); spm:MODEL (of dagpam-tokenize)")
       ->required()
       ->type_name("T");
   command->add_option("--out", options.out, "Prefix of the files to write")
@@ -165,8 +169,14 @@ void add_data_command(CLI::App& app, Program&) {
   CLI::App* data = app.add_subcommand("data", "Prepare, look at and check data sets");
   data->require_subcommand(1);
   add_prepare(*data, arguments);
-  add_with_prefix(*data, "info", "Counts of every split", arguments)->callback([arguments] {
+  add_pairs_command(*data);
+  CLI::App* const info = add_with_prefix(*data, "info", "Counts of every split", arguments);
+  info->add_option("--batch-tokens", arguments->batch_tokens,
+                   "Of sentence pairs: also how batches of at most so many tokens fill")
+      ->check(CLI::Range(int64_t{1}, int64_t{INT32_MAX}));
+  info->callback([arguments] {
     print_report(data::describe_dataset(arguments->prefix), false);
+    if (arguments->batch_tokens > 0) print_padding(arguments->prefix, arguments->batch_tokens);
   });
   add_with_prefix(*data, "verify", "Check every index entry, token id and digest", arguments)
       ->callback([arguments] { verify(*arguments); });
@@ -186,7 +196,7 @@ void add_data_command(CLI::App& app, Program&) {
 
   CLI::App* encoder = data->add_subcommand(
       "encode", "Standard input, a JSON string a line, to token ids, a JSON array a line");
-  encoder->add_option("--tokenizer", arguments->tokenizer, "byte, or gpt2:DIR")
+  encoder->add_option("--tokenizer", arguments->tokenizer, "byte, gpt2:DIR or spm:MODEL")
       ->required()
       ->type_name("T");
   encoder->callback([arguments] { encode(*arguments); });

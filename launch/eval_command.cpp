@@ -10,7 +10,8 @@
 #include "launch/program.h"
 #include "parallel/communicator.h"
 #include "parallel/grid.h"
-#include "trainer/evaluation/evaluator.h"
+#include "trainer/evaluation/split_evaluation.h"
+#include "trainer/run_data.h"
 
 namespace dagpam::launch {
 
@@ -77,6 +78,52 @@ void settle_windows(Arguments& arguments, int64_t model_context) {
   }
 }
 
+[[noreturn]] void refuse_tokenizer(const std::string& prefix, const std::string& digest,
+                                   const CheckpointModel& loaded) {
+  throw DataError(prefix + ".json: tokenizer " + digest + " is not the checkpoint's " +
+                  loaded.tokenizer->digest() +
+                  ": prepare the text with the data set that the model was trained on");
+}
+
+// An encoder-decoder: all sentence pairs of the split.
+void run_pairs(const Arguments& arguments, const CheckpointModel& loaded,
+               const parallel::Grid& grid, parallel::Communicator& world) {
+  if (arguments.context != 0 || arguments.stride != 0) {
+    throw ConfigError(
+        "--context, --stride: are for texts, but the checkpoint's model reads "
+        "sentence pairs: leave them out");
+  }
+  data::PairOptions options;
+  options.prefix = arguments.data;
+  options.batch_tokens = loaded.saved.config.train().batch_tokens();
+  options.context = loaded.saved.config.model().context();
+  options.vocab = loaded.saved.config.model().vocab();
+  options.rank = grid.dp->rank();
+  options.ranks = grid.dp->size();
+  data::PairEvaluation pairs(options, arguments.split);
+  const std::string& digest = pairs.dataset().sidecar().tokenizer_digest;
+  if (digest != loaded.tokenizer->digest()) refuse_tokenizer(arguments.data, digest, loaded);
+  const trainer::Evaluation result =
+      trainer::evaluate_pairs(*loaded.model, pairs, *grid.dp, {}, world.rank() == 0);
+  if (world.rank() != 0) return;
+  if (!arguments.json) {
+    std::printf("%s, step %lld, %lld pairs of the %s split of %s\n", arguments.checkpoint.c_str(),
+                static_cast<long long>(loaded.saved.step),
+                static_cast<long long>(pairs.dataset().pairs()), arguments.split.c_str(),
+                arguments.data.c_str());
+    std::printf("tokens %lld  nll %.5f nats  perplexity %.4f\n",
+                static_cast<long long>(result.tokens), result.nll, result.perplexity());
+    return;
+  }
+  const nlohmann::ordered_json row{{"tokens", result.tokens},
+                                   {"nll", result.nll},
+                                   {"ppl", or_null(result.perplexity())},
+                                   {"split", arguments.split},
+                                   {"step", loaded.saved.step},
+                                   {"pairs", pairs.dataset().pairs()}};
+  std::printf("%s\n", row.dump().c_str());
+}
+
 void run(Arguments& arguments, Program& program) {
   parallel::Communicator& world = program.world(600, arguments.backend);
   if (world.size() % arguments.tensor != 0) {
@@ -85,12 +132,11 @@ void run(Arguments& arguments, Program& program) {
   }
   const parallel::Grid grid = parallel::make_grid(world, arguments.tensor);
   const CheckpointModel loaded = load_checkpoint_model(arguments.checkpoint, *grid.tp);
+  if (trainer::reads_pairs(loaded.saved.config)) return run_pairs(arguments, loaded, grid, world);
   settle_windows(arguments, loaded.saved.config.model().context());
   const auto sidecar = data::find_sidecar(arguments.data);
   if (sidecar && sidecar->tokenizer_digest != loaded.tokenizer->digest()) {
-    throw DataError(arguments.data + ".json: tokenizer " + sidecar->tokenizer_digest +
-                    " is not the checkpoint's " + loaded.tokenizer->digest() +
-                    ": prepare the text with the data set that the model was trained on");
+    refuse_tokenizer(arguments.data, sidecar->tokenizer_digest, loaded);
   }
   const auto dataset = data::open_dataset(data::split_path(arguments.data, arguments.split));
   if (dataset->tokens() < 2)

@@ -86,6 +86,7 @@ int run(int argc, char** argv) {
   add_train_command(app, program);
   add_eval_command(app, program);
   add_generate_command(app, program);
+  add_translate_command(app, program);
   add_check_command(app, program);
   add_ckpt_command(app, program);
   add_analyze_command(app, program);

@@ -50,6 +50,7 @@ void add_data_command(CLI::App& app, Program& program);
 void add_train_command(CLI::App& app, Program& program);
 void add_eval_command(CLI::App& app, Program& program);
 void add_generate_command(CLI::App& app, Program& program);
+void add_translate_command(CLI::App& app, Program& program);
 void add_check_command(CLI::App& app, Program& program);
 void add_ckpt_command(CLI::App& app, Program& program);
 void add_analyze_command(CLI::App& app, Program& program);

@@ -2,9 +2,11 @@
 #include <cstdio>
 #include <string>
 
+#include "configs/kinds.h"
 #include "configs/run_config.h"
 #include "trainer/memory_plan.h"
 #include "trainer/parameter_counts.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 
 namespace dagpam::trainer {
@@ -18,6 +20,20 @@ std::string line(const char* format, Args... args) {
   return std::string(buffer) + "\n";
 }
 
+std::string batch_line(const RunPlan& plan) {
+  const configs::TrainConfig& train = plan.config.train();
+  if (reads_pairs(plan.config)) {
+    return line(
+        "batch      %lld padded tokens a step, about %lld targets; a rank: at most %lld at once",
+        (long long)train.batch_tokens(), (long long)plan.tokens_per_step,
+        (long long)micro_batch_tokens(plan));
+  }
+  return line("batch      %lld sequences = %lld tokens a step; a rank: %lld micro-batches of %lld",
+              (long long)train.global_batch(), (long long)plan.tokens_per_step,
+              (long long)(train.global_batch() / (plan.copies * train.micro_batch())),
+              (long long)train.micro_batch());
+}
+
 double mib(double bytes) { return bytes / (1024.0 * 1024.0); }
 
 }  // namespace
@@ -29,22 +45,25 @@ std::string describe(const RunPlan& plan) {
   const MemoryPlan memory = plan_memory(plan);
   const double per_token = flops_per_token(run);
   const auto name = [](const auto& text) { return text.c_str(); };
-  const std::string attention = configs::AttentionConfig::Kind_Name(run.attention().kind());
+  std::string layers = std::to_string(m.layers()), attention;
+  if (reads_pairs(run)) layers = std::to_string(m.encoder_layers()) + " + " + layers;
+  for (const auto& [block, config] : configs::attentions(run)) {
+    if (block != "attention") attention += ", " + block.substr(0, block.find('_')) + " ";
+    attention += configs::AttentionConfig::Kind_Name(config->kind());
+  }
   const std::string positions = configs::ModelConfig::Positions_Name(m.positions());
   const std::string kind = configs::ModelConfig::Kind_Name(m.kind());
   const std::string precision = configs::TrainConfig::Precision_Name(run.train().precision());
   const std::string backend = configs::ParallelConfig::Backend_Name(run.parallel().backend());
-  const int64_t accumulation =
-      run.train().global_batch() / (plan.copies * run.train().micro_batch());
 
   std::string text;
   text += line("run        %s, config %s", name(run.name()), configs::digest(run).c_str());
   text += line(
-      "model      %s, %lld layers, width %lld, %lld heads (%lld key-value), context %lld, "
+      "model      %s, %s layers, width %lld, %lld heads (%lld key-value), context %lld, "
       "vocabulary %lld, %s, positions %s, %s",
-      name(kind), (long long)m.layers(), (long long)m.width(), (long long)m.heads(),
-      (long long)m.kv_heads(), (long long)m.context(), (long long)m.vocab(), name(attention),
-      name(positions), name(precision));
+      name(kind), name(layers), (long long)m.width(), (long long)m.heads(), (long long)m.kv_heads(),
+      (long long)m.context(), (long long)m.vocab(), name(attention), name(positions),
+      name(precision));
   text += line("parameters %lld (%lld in matrix products)", (long long)counts.all,
                (long long)counts.in_matmuls);
   text +=
@@ -54,9 +73,7 @@ std::string describe(const RunPlan& plan) {
   if (run.parallel().zero() == 1) {
     text += line("zero       optimizer state shared out over %d copies", plan.copies);
   }
-  text += line("batch      %lld sequences = %lld tokens a step; a rank: %lld micro-batches of %lld",
-               (long long)run.train().global_batch(), (long long)plan.tokens_per_step,
-               (long long)accumulation, (long long)run.train().micro_batch());
+  text += batch_line(plan);
   text += line("length     %lld steps = %.4g tokens = %.3g passes over %lld training tokens",
                (long long)plan.steps,
                static_cast<double>(plan.steps) * static_cast<double>(plan.tokens_per_step),

@@ -16,6 +16,7 @@
 #include "trainer/layout.h"
 #include "trainer/layout_comparison.h"
 #include "trainer/layout_fault.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 #include "trainer/training_step.h"
 
@@ -40,8 +41,7 @@ class Side {
       : grid_(parallel::make_grid(group, layout.tp)), fault_(fault) {
     const RunPlan plan = plan_run(with_layout(config, layout), group.size());
     const int copy = grid_.dp->rank() + (strikes(Place::kData) ? 1 : 0);
-    batches_ =
-        data::open_batches(plan.config.data(), batch_options(plan, copy % grid_.dp->size()), {});
+    batches_ = open_training_data(plan, copy % grid_.dp->size());
     if (strikes(Place::kDp) || strikes(Place::kTp)) inject(*fault_, grid_);
     step_ = std::make_unique<TrainingStep>(plan.config, grid_);
     if (strikes(Place::kStart)) scale(struck_slice(*step_).value);

@@ -28,10 +28,10 @@ ParameterCounts count_parameters(const configs::RunConfig& config);
 int64_t rank_elements(const configs::RunConfig& config, int tp);
 
 // Floating point operations a token, forward and backward, causal, minimal algebra:
-// 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM and DIFF2, + 6 L C D
-// for the [H, D, D] maps (docs/performance.md derives it); of the other kinds their matrix products,
-// which are those of one softmax. Of an encoder-decoder a pair of a source and a target token, and
-// the products with parameters alone: sentences are short.
+// 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM and DIFF2, + 6 L C
+// D for the [H, D, D] maps (docs/performance.md derives it); of the other kinds their matrix
+// products, which are those of one softmax. Of an encoder-decoder a pair of a source and a target
+// token, and the products with parameters alone: sentences are short.
 double flops_per_token(const configs::RunConfig& config);
 
 }  // namespace dagpam::trainer

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "configs/run.pb.h"
-#include "data/batch_source.h"
 #include "data/sidecar.h"
 
 namespace dagpam::trainer {
@@ -15,8 +14,8 @@ struct RunPlan {
   configs::RunConfig config;  // every field set, those too that data and ranks decide
   data::Sidecar data;         // of the first training source (they share tokenizer and vocabulary)
   int64_t steps = 0;          // of the whole run
-  int64_t tokens_per_step = 0;
-  int64_t train_tokens = 0;  // over all sources
+  int64_t tokens_per_step = 0;  // of sentence pairs: targets, on the average
+  int64_t train_tokens = 0;     // over all sources; of sentence pairs those of the targets
   int ranks = 1;
   int copies = 1;       // of the model: data-parallel; each is shared by ranks / copies
   bool on_gpu = false;  // set by whoever has the communicator: attention keeps other tensors there
@@ -27,9 +26,6 @@ RunPlan plan_run(const configs::RunConfig& config, int ranks);
 
 // Tokens that a rank computes at once; of sentence pairs the most of either side, padding included.
 int64_t micro_batch_tokens(const RunPlan& plan);
-
-// How copy `copy` of the plan's model copies takes its part of the data.
-data::BatchOptions batch_options(const RunPlan& plan, int copy);
 
 // The lines that `train --dry-run` prints, and the head of a run's log.
 std::string describe(const RunPlan& plan);

@@ -12,18 +12,18 @@
 #include "configs/errors.h"
 #include "configs/run_config.h"
 #include "data/batch_source.h"
-#include "data/indexed_dataset.h"
 #include "parallel/comm_error.h"
 #include "parallel/consistency.h"
 #include "parallel/grid.h"
 #include "trainer/analysis/run_analysis.h"
 #include "trainer/bad_step_policy.h"
-#include "trainer/evaluation/evaluator.h"
+#include "trainer/evaluation/split_evaluation.h"
 #include "trainer/hang_guard.h"
 #include "trainer/profiler.h"
 #include "trainer/replica_check.h"
 #include "trainer/run_claim.h"
 #include "trainer/run_control.h"
+#include "trainer/run_data.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
 #include "trainer/run_reporter.h"
@@ -141,9 +141,8 @@ void Run::start_state() {
     if (!request_.init_from.empty()) load_parameters(request_.init_from, *step_);
     progress_.run_id = new_run_id(world_);
   }
-  data::BatchOptions options = batch_options(plan_, grid_->dp->rank());
-  options.allow_other_data = is_allowed(request_.allow_change, "data.train");
-  batches_ = data::open_batches(plan_.config.data(), options, progress_.data);
+  batches_ = open_training_data(plan_, grid_->dp->rank(), progress_.data,
+                                is_allowed(request_.allow_change, "data.train"));
   warn_of_other_data(progress_.data, batches_->position());
   if (first()) {
     start_record_.emplace(request_.run_dir, progress_.step, reached_step(folder_.metrics()));
@@ -174,7 +173,7 @@ void Run::take_step() {
       progress_.step, [&]() -> const data::Batch& { return batches_->next(); });
   step_->update(progress_.step);
   ++progress_.step;
-  progress_.tokens += plan_.tokens_per_step;
+  progress_.tokens += step_->step_tokens();
   reporter_->add_step(loss, progress_.step);
   for (const std::string& line : attention::take_notes()) log_info("attention  " + line);
 }
@@ -294,16 +293,9 @@ void Run::evaluate_split(const std::string& prefix, const std::string& split) {
   if (prefix.empty() || control_->stop() || reporter_->evaluated(split)) return;
   const Phase phase("eval");
   hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
-  const auto dataset = data::open_dataset(data::split_path(prefix, split));
-  EvaluationOptions options;
-  options.context = options.stride = plan_.config.model().context();
-  options.batch = plan_.config.train().micro_batch();
-  options.max_batches = split == "valid" ? plan_.config.train().eval_batches() : 0;
-  options.reset_positions = plan_.config.data().reset_positions();
-  options.reset_attention = plan_.config.data().reset_attention();
-  options.progress = first();
-  options.give_up = [this] { return control_->poll(saver_.get()); };
-  const Evaluation result = evaluate(step_->model(), *dataset, options, *grid_->dp);
+  const Evaluation result = trainer::evaluate_split(
+      plan_, step_->model(), prefix, split, *grid_->dp,
+      [this] { return control_->poll(saver_.get()); }, first());
   if (result.given_up) return log_info("the evaluation is left: it will be done on resume");
   reporter_->add_evaluation(progress_.step, split, result);
 }

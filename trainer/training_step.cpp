@@ -35,9 +35,10 @@ at::ScalarType weight_type(const configs::RunConfig& config) {
   return config.train().precision() == configs::TrainConfig::BF16 ? at::kBFloat16 : at::kFloat;
 }
 
+// 0 where it differs from step to step.
 int64_t micro_batches_of(const configs::RunConfig& config, int64_t copies) {
   const configs::TrainConfig& train = config.train();
-  if (config.model().kind() == configs::ModelConfig::ENCODER_DECODER) return train.accumulation();
+  if (config.model().kind() == configs::ModelConfig::ENCODER_DECODER) return 0;
   return train.global_batch() / (copies * train.micro_batch());
 }
 
@@ -116,11 +117,13 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   const bool pairs = config_.model().kind() == configs::ModelConfig::ENCODER_DECODER;
   at::Tensor loss = at::zeros_like(norm_);
   gradients_->begin_step();
-  for (int64_t i = 0; i < micro_batches_; ++i) {
+  bool last = false;
+  for (int64_t i = 1; !last; ++i) {
     const data::Batch& batch = [&]() -> const data::Batch& {
       const Phase phase("data");
       return next();
     }();
+    last = pairs ? batch.ends_step : i == micro_batches_;
     step_tokens_ =
         pairs ? batch.step_tokens : config_.train().global_batch() * config_.model().context();
     auto [input, targets] = to_tensors(batch, device_);
@@ -133,7 +136,7 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
     }();
     const Phase phase("backward");
     loss.add_(part.detach());
-    if (i + 1 < micro_batches_) {
+    if (!last) {
       part.backward();
       continue;
     }

@@ -58,7 +58,7 @@ class TrainingStep {
   const at::Tensor& gradient_norm() const { return norm_; }  // of the last step, before clipping
   int tensor_ranks() const { return tensor_ranks_; }         // that share one copy of the model
   StepGuard& guard() { return guard_; }
-  int64_t micro_batches() const { return micro_batches_; }  // a rank and step
+  int64_t micro_batches() const { return micro_batches_; }  // a rank and step; 0: it differs
   // Targets of the last step that counted, over all ranks.
   int64_t step_tokens() const { return step_tokens_; }
 

@@ -14,6 +14,7 @@
 #include "data/batch_source.h"
 #include "launch/bench/row.h"
 #include "parallel/grid.h"
+#include "trainer/run_data.h"
 #include "trainer/run_plan.h"
 #include "trainer/training_step.h"
 
@@ -30,8 +31,7 @@ class Training {
       : plan_(trainer::plan_run(config, world.size())),
         grid_(parallel::make_grid(world, plan_.ranks / plan_.copies)),
         step_(plan_.config, grid_),
-        batches_(data::open_batches(plan_.config.data(),
-                                    trainer::batch_options(plan_, grid_.dp->rank()), {})) {}
+        batches_(trainer::open_training_data(plan_, grid_.dp->rank())) {}
 
   const trainer::RunPlan& plan() const { return plan_; }
 

@@ -14,8 +14,9 @@
 #include "launch/bench/process_time.h"
 #include "launch/bench/row.h"
 #include "parallel/devices.h"
-#include "trainer/run_folder.h"
 #include "trainer/parameter_counts.h"
+#include "trainer/run_data.h"
+#include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
 #include "trainer/run_reporter.h"
 #include "trainer/telemetry/console.h"
@@ -59,8 +60,7 @@ class Stepper {
   Stepper(const trainer::RunPlan& plan, parallel::Communicator& world)
       : grid_(parallel::make_grid(world, plan.ranks / plan.copies)),
         step_(plan.config, grid_),
-        batches_(data::open_batches(plan.config.data(),
-                                    trainer::batch_options(plan, grid_.dp->rank()), {})) {}
+        batches_(trainer::open_training_data(plan, grid_.dp->rank())) {}
 
   // Milliseconds a step: on the CPU the median of `count`; on a GPU their mean, since there the
   // host runs ahead of the device, as in training, and a wait at each step would show what it

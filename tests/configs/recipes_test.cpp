@@ -32,7 +32,11 @@ const std::vector<std::vector<std::string>>& families() {
          "shakespeare_char_cpu_dagpam_trained", "shakespeare_char_cpu_dagpam_fixed"},
         {"shakespeare_char"},
         {"gpt2_124m_softmax", "gpt2_124m_dagpam"},
-        {"gpt2_1p5b_dagpam"}};
+        {"gpt2_1p5b_dagpam"},
+        {"pairs_smoke"}};
+    for (const std::string stem : {"multi30k_pre", "multi30k_post", "iwslt14", "wmt14"}) {
+      out.push_back({stem + "_softmax", stem + "_dagpam"});
+    }
     for (const std::string stem : {"ptb_15l", "wikitext2_8l", "wikitext103_8l", "bytes100m"}) {
       out.push_back({stem + "_softmax", stem + "_softmax_wide", stem + "_dagpam_trained",
                      stem + "_dagpam_fixed"});
@@ -65,7 +69,9 @@ TEST(RecipesTest, SayHowToRunThem) {
     std::stringstream text;
     text << in.rdbuf();
     EXPECT_TRUE(contains(text.str(), "# ")) << recipe;
-    EXPECT_TRUE(contains(text.str(), "dagpam data prepare --train")) << recipe;
+    const bool pairs = load({path_of(recipe)}, {}).model().kind() == ModelConfig::ENCODER_DECODER;
+    const std::string command = pairs ? "dagpam data pairs --train" : "dagpam data prepare --train";
+    EXPECT_TRUE(contains(text.str(), command)) << recipe;
     EXPECT_TRUE(contains(text.str(), "train --config configs/recipes/" + recipe + ".textproto"));
   }
 }

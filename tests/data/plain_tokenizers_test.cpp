@@ -134,9 +134,9 @@ TEST(TokenizerTest, SeveralTrainingTextsGiveOneVocabulary) {
 }
 
 TEST(TokenizerTest, UnknownSpecIsAConfigError) {
-  for (const std::string spec : {"", "bytes", "gpt2", "gpt2:", "spm:x", "Char"}) {
+  for (const std::string spec : {"", "bytes", "gpt2", "gpt2:", "spm", "spm:", "Char"}) {
     const auto message = message_of<ConfigError>([&] { make_tokenizer(spec, "a"); });
-    expect_message(message, {"'" + spec + "'", "byte, char, word or gpt2:DIR"});
+    expect_message(message, {"'" + spec + "'", "byte, char, word, gpt2:DIR"});
   }
 }
 

@@ -200,7 +200,7 @@ TEST_F(PrepareRefusalTest, BadOptions) {
   options_.train.clear();
   expect_refused<ConfigError>({"--train"});
   options_.tokenizer = "bpe";
-  expect_refused<ConfigError>({"'bpe'", "byte, char, word or gpt2:DIR"});
+  expect_refused<ConfigError>({"'bpe'", "byte, char, word, gpt2:DIR"});
   options_.tokenizer = "gpt2:" + folder_.path();
   expect_refused<DataError>({"encoder.json"});
   options_.out = folder_ / "missing/set";

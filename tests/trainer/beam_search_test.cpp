@@ -45,7 +45,7 @@ BeamOptions options(int64_t beam) {
 const std::vector<std::vector<int32_t>> kSources{
     {4, 5, 6, 7, kEnd}, {3, kEnd}, {9, 8, 7, 6, 5, 4, 3, 8, kEnd}, {kEnd}, {5, 5, 5, kEnd}};
 
-// log p of each token of `text`, then of the end, given the source.
+// log p of each token of `text`, then, where the context has room for it, of the end.
 std::vector<double> log_probabilities(const EncoderDecoder& model,
                                       const std::vector<int32_t>& source,
                                       const std::vector<int32_t>& text) {
@@ -54,6 +54,9 @@ std::vector<double> log_probabilities(const EncoderDecoder& model,
   std::vector<int64_t> targets(text.begin(), text.end());
   tokens.insert(tokens.end(), text.begin(), text.end());
   targets.push_back(kEnd);
+  const auto room = static_cast<size_t>(model.config().context());
+  tokens.resize(std::min(tokens.size(), room));
+  targets.resize(tokens.size());
   ForwardInput input;
   input.source = at::tensor(from, at::kLong).unsqueeze(0);
   input.source_lengths = at::tensor({static_cast<int32_t>(from.size())}, at::kInt);
@@ -102,7 +105,7 @@ TEST(BeamSearchTest, ScoresAreLogProbabilities) {
     const auto found = translate(*model, kSources, options(beam));
     for (size_t s = 0; s < kSources.size(); ++s) {
       auto expected = log_probabilities(*model, kSources[s], found[s].tokens);
-      if (!found[s].ended) expected.pop_back();
+      if (!found[s].ended) expected.resize(found[s].tokens.size());
       double sum = 0;
       for (const double log_p : expected) sum += log_p;
       EXPECT_NEAR(found[s].log_probability, sum, 1e-4) << s;
