@@ -198,7 +198,8 @@ void run(Arguments& arguments) {
                                        .step = subject.step,
                                        .data = arguments.data,
                                        .split = arguments.split,
-                                       .precision = arguments.wide ? "float64" : "float32"};
+                                       .precision = arguments.wide ? "float64" : "float32",
+                                       .query_gain = arguments.query_gain};
   auto paths = trainer::write_analysis(analysis, source, arguments.out);
   if (!maps.is_null()) {
     paths.push_back(arguments.out + "/maps.json");

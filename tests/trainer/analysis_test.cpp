@@ -236,7 +236,7 @@ TEST(AnalysisFilesTest, HaveARowALayer) {
   auto reader = model.reader();
   const Analysis analysis = analyze(*model.lm, reader, {0}, 12, {});
   const checkpoint::testing::TemporaryFolder folder;
-  const AnalysisSource source{model.config, "runs/a", 7, "data/x", "valid", "float64"};
+  const AnalysisSource source{model.config, "runs/a", 7, "data/x", "valid", "float64", 1};
   const auto paths = write_analysis(analysis, source, folder.path());
   ASSERT_EQ(paths.size(), 8u);
   const auto json = nlohmann::json::parse(data::read_bytes(folder.path() + "/analysis.json"));

@@ -118,6 +118,7 @@ Json to_json(const Analysis& analysis, const AnalysisSource& source) {
            {"attention", configs::AttentionConfig::Kind_Name(attention.kind())},
            {"checkpoint", source.checkpoint.empty() ? Json(nullptr) : Json(source.checkpoint)},
            {"seed", source.config.train().seed()},
+           {"query_gain", source.query_gain},
            {"data", source.data},
            {"split", source.split},
            {"sequences", analysis.sequences},

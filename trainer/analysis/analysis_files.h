@@ -20,6 +20,7 @@ struct AnalysisSource {
   int64_t step = 0;
   std::string data, split;  // prefix
   std::string precision;    // "float32" or "float64"
+  double query_gain = 1;    // of fresh query weights
 };
 
 struct AnalysisTable {
