@@ -84,7 +84,8 @@ def train(values, steps, folder, minutes):
             time.sleep(float((HERE / "step_s").read_text()))
             if values["model.layers"] == "99" and step == 3:
                 fail("step 3: loss is not finite", 5)
-            out.write(json.dumps({"step": step, "loss": nll + 1 / step, "step_ms": 10.0 + step, "memory_gib": 0.5}) + "\n")
+            line = {"step": step, "loss": nll + 1 / step, "step_ms": 10.0 + step, "memory_gib": 0.5}
+            out.write(json.dumps(line) + "\n")
             out.flush()
             if step < steps and (stop or time.monotonic() - began > 60 * minutes):
                 (folder / "checkpoints" / f"step-{step:08d}").mkdir()

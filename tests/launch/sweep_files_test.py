@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The sweep files of the tree: the program takes every variant and tuned value of theirs, over data of the same kind."""
+"""The sweep files of the tree: the program takes every variant and tuned value of theirs, over other data."""
 import os
 import pathlib
 import subprocess

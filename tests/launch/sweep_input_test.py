@@ -15,7 +15,7 @@ from sweep_fakes import SCRIPT, SweepTest
 
 sys.path.insert(0, str(sweep_fakes.ROOT / "launch" / "lib"))
 
-from sweep import budget, children, failure, spec, stats, textproto  # noqa: E402
+from sweep import budget, children, failure, resolve, spec, stats, textproto  # noqa: E402
 
 
 class BadFiles(SweepTest):
@@ -71,8 +71,8 @@ class BadFiles(SweepTest):
         for line, words, code in (("set.model.layrs = 3", "variant plain: --set model.layrs: unknown field", 2),
                                   ('set.data.valid = "missing"', "missing.json", 3),
                                   ('set.data.valid = ""', "needs data.valid", 2)):
-            self.refused(sweep_fakes.SWEEP.replace("\n[[variant]]\nname = \"wide", f"\n{line}\n[[variant]]\nname = \"wide"),
-                         words, code=code)
+            plain = 'name = "plain"\n'
+            self.refused(sweep_fakes.SWEEP.replace(plain, f"{plain}{line}\n"), words, code=code)
         self.refused('metric = "test_nll"\n' + sweep_fakes.SWEEP, "metric test_nll needs data.test")
 
     def test_tuning(self):
@@ -132,7 +132,8 @@ class Arithmetic(unittest.TestCase):
             self.assertAlmostEqual(stats.incomplete_beta(1, 1, x), x, delta=1e-14)
             self.assertAlmostEqual(stats.incomplete_beta(3, 1, x), x ** 3, delta=1e-14)
             self.assertAlmostEqual(stats.incomplete_beta(1, 4, x), 1 - (1 - x) ** 4, delta=1e-14)
-            self.assertAlmostEqual(stats.incomplete_beta(0.5, 0.5, x), 2 / math.pi * math.asin(math.sqrt(x)), delta=1e-14)
+            arc = 2 / math.pi * math.asin(math.sqrt(x))
+            self.assertAlmostEqual(stats.incomplete_beta(0.5, 0.5, x), arc, delta=1e-14)
 
     def test_paired_difference(self):
         found = stats.paired({1: 2.0, 2: 4.0, 3: 7.0, 9: 1.0}, {1: 1.0, 2: 2.0, 3: 4.0, 8: 5.0})
@@ -171,8 +172,17 @@ class Arithmetic(unittest.TestCase):
             ((0, 1, 2, 3), 2, "0,1"), ((4, 5, 6, 7), 2, "2,3")])
         self.assertEqual([s.cores for s in children.make_slots(made, 3, [0, 1], None)], [(), (), ()])
 
+    def test_what_a_dry_run_says(self):
+        for batch, tokens in (("12 sequences = 768 tokens a step; a rank: 1 micro-batches of 12", 768),
+                              ("4096 padded tokens a step, about 3000 targets; a rank: at most 2048 at once", 4096)):
+            found = resolve.read_answer(f"run        x\nparameters 804096 (794752 in matrix products)\nbatch      {batch}\n"
+                                        "length     2000 steps = 1.5e+06 tokens\n\nname: \"x\"\n")
+            self.assertEqual(found, resolve.Answer(2000, 804096, tokens, 'name: "x"\n'))
+        self.assertIsNone(resolve.read_answer("usage: something else\n"))
+
     def test_config_fields(self):
-        text = 'name: "a"\nmodel {\n  layers: 4\n}\ndata {\n  train {\n    prefix: "x: {"\n  }\n  train {\n    prefix: "y"\n  }\n}\n'
+        text = ('name: "a"\nmodel {\n  layers: 4\n}\ndata {\n  train {\n    prefix: "x: {"\n  }\n  train {\n'
+                '    prefix: "y"\n  }\n}\n')
         found = textproto.fields(text + "optimizer {\n  betas: 0.9\n  betas: 0.99\n}\n")
         self.assertEqual(found, {"name": '"a"', "model.layers": "4", "data.train.prefix": '"x: {"',
                                  "data.train.1.prefix": '"y"', "optimizer.betas": "0.9, 0.99"})

@@ -56,7 +56,7 @@ def mean_curve(runs: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.nda
 
 
 def draw_curves(table: dict[str, Any], runs: list[dict[str, Any]], key: str, name: str, title: str) -> str:
-    """Over steps: a line a variant, the mean over its runs, with one standard deviation; "" where nothing is there."""
+    """Over steps: a line a variant, the mean over its runs, with one standard deviation; "" without any."""
     figure, axes = plt.subplots(figsize=(7.6, 4.0))
     looks, drawn = styles(table), []
     for row in table["variants"]:
@@ -128,7 +128,7 @@ def whiskers(axes: Any, table: dict[str, Any], role: str, rows: list[dict[str, A
             continue
         if found["low"] is not None:
             axes.plot([found["low"], found["high"]], [height, height], color=color, linewidth=2.2, zorder=3)
-        axes.plot(found["values"], [height] * len(found["values"]), "|", color=color, markersize=9, alpha=0.8, zorder=3)
+        axes.plot(found["values"], [height] * len(found["values"]), "|", color=color, markersize=9, zorder=3)
         axes.plot([found["mean"]], [height], "o", color=color, markersize=7, zorder=4)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(rows)), [label(table, row, role) for row in reversed(rows)])
@@ -148,11 +148,12 @@ def limit_whiskers(axes: Any, found: list[dict[str, Any]]) -> None:
     axes.set_xlim(-reach, reach)
     digits = max(0, 1 - math.floor(math.log10(reach)))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, symmetric=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+.{digits}f}".replace("-", "−") if abs(x) > 1e-12 else "0"))
+    axes.xaxis.set_major_formatter(FuncFormatter(
+        lambda x, _: f"{x:+.{digits}f}".replace("-", "−") if abs(x) > 1e-12 else "0"))
 
 
 def differences(table: dict[str, Any]) -> str:
-    """Dots and whiskers: the paired difference over seeds to the baseline, and to the control, with 95 % intervals."""
+    """Dots and whiskers: paired differences over seeds to baseline and control, with 95 % intervals."""
     sides = {role: [row for row in table["variants"] if row[role]] for role in ("baseline", "control")}
     sides = {role: rows for role, rows in sides.items() if rows}
     if not any(row[role]["mean"] is not None for role, rows in sides.items() for row in rows):

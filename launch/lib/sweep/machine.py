@@ -31,5 +31,6 @@ def version(program: str, root: pathlib.Path) -> str:
     """The program's version, and the commit of the checkout that it belongs to, where there is one."""
     number = said([program, "--version"]).splitlines()
     commit = said(["git", "rev-parse", "--short=12", "HEAD"], root)
-    changed = ", with changes" if commit and said(["git", "status", "--porcelain", "--untracked-files=no"], root) else ""
-    return " ".join(["dagpam", *number[:1]]) + (f" (commit {commit}{changed})" if commit else "")
+    changed = commit and said(["git", "status", "--porcelain", "--untracked-files=no"], root)
+    place = f" (commit {commit}{', with changes' if changed else ''})" if commit else ""
+    return " ".join(["dagpam", *number[:1]]) + place

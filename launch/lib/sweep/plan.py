@@ -40,7 +40,8 @@ def tuning_runs(sweep: Sweep) -> list[Run]:
     return [Run(variant.name, sweep.tune.seed, point) for point in points for variant in sweep.variants]
 
 
-def chosen(sweep: Sweep, variant: str, valid_nll: Callable[[Run], float | None]) -> tuple[tuple[str, str], ...] | None:
+def chosen(sweep: Sweep, variant: str,
+           valid_nll: Callable[[Run], float | None]) -> tuple[tuple[str, str], ...] | None:
     """The tuned values of a variant: those of the lowest validation loss, the earlier of equals.
 
     valid_nll gives a run's, infinity where it failed, None where it is still to be made. None while one of the

@@ -13,11 +13,15 @@ body { background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, san
   margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
 p, dl { max-width: 52rem; } .soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .35rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { padding: .35rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule);
+  white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; } tr:hover td { background: var(--band); }
-th.l, td.l { text-align: left; } tr.base td { background: var(--band); } caption { text-align: left; padding: .4rem 0; }
+th.l, td.l { text-align: left; } tr.base td { background: var(--band); }
+caption { text-align: left; padding: .4rem 0; }
 .better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
+.better .soft, .worse .soft { font-weight: 400; }
 figure { margin: 1rem 0 1.6rem; } figure svg { display: block; }
 pre { background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .8rem 0; }
@@ -78,9 +82,9 @@ def variant_table(table: dict[str, Any]) -> str:
     heads = "".join(f'<th>{escape(heading(table, role))}<br>[95 % interval]</th><th class="l">verdict</th>'
                     for role in roles_of(table))
     lines = "\n".join(variant_line(table, row) for row in table["variants"])
-    return (f'<div class="scroll"><table><caption>{escape(table["metric"])} ({escape(table["unit"])}) at the last step; lower is '
-            f'better. Verdicts at 95 %, each comparison by itself.</caption><tr><th class="l">variant</th><th class="l">runs</th><th>mean</th>'
-            f'<th>std</th>{heads}</tr>\n{lines}</table></div>')
+    return (f'<div class="scroll"><table><caption>{escape(table["metric"])} ({escape(table["unit"])}) at the last step; '
+            'lower is better. Verdicts at 95 %, each comparison by itself.</caption><tr><th class="l">variant</th>'
+            f'<th class="l">runs</th><th>mean</th><th>std</th>{heads}</tr>\n{lines}</table></div>')
 
 
 def cost_line(row: dict[str, Any], base: dict[str, Any]) -> str:
@@ -188,6 +192,8 @@ def facts(table: dict[str, Any]) -> str:
     pairs = [("date", table["date"]), ("machine", " | ".join(machines) or "no run was made yet"),
              ("program", " | ".join(versions) or "no run was made yet"), ("command", table["command"]),
              ("length of a run", lengths),
+             ("measured on", "the whole split" if table["whole_split"] else
+              "train.eval_batches of the validation split"),
              ("seeds", ", ".join(map(str, table["seeds"]))), ("baseline", table["baseline"]),
              ("control", table["control"] or "none")]
     return "<dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs) + "</dl>"

@@ -57,7 +57,7 @@ def last_words(text: str) -> str:
 
 def read_answer(output: str) -> Answer | None:
     found = [re.search(pattern, output, re.MULTILINE) for pattern in (
-        r"^length +(\d+) steps", r"^parameters +(\d+)", r"^batch .* = (\d+) tokens a step")]
+        r"^length +(\d+) steps", r"^parameters +(\d+)", r"^batch .*?(\d+) (?:padded )?tokens a step")]
     head, blank, config = output.partition("\n\n")
     if not head or not blank or None in found:
         return None

@@ -20,8 +20,8 @@ cd {cwd} || exit 1
 {call} --only "$SLURM_ARRAY_TASK_ID" &
 job=$!
 trap 'kill -TERM "$job"' TERM USR1
+while kill -0 "$job" 2>/dev/null; do wait "$job"; done  # a signal ends a wait, not the job
 wait "$job"; code=$?
-while kill -0 "$job" 2>/dev/null; do wait "$job"; code=$?; done
 if [[ $code == 8 ]]; then scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"; fi
 exit "$code"
 """

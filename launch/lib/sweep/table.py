@@ -7,7 +7,7 @@ import math
 import statistics
 from typing import Any
 
-from . import stats
+from . import stats, textproto
 from .folder import DONE, FAILED, Folder, Metrics
 from .plan import Row, Run, chosen, tuning_runs
 from .runner import Runner
@@ -111,13 +111,17 @@ def make(runner: Runner) -> dict[str, Any]:
         "runs": tuning, "seed_is_compared": sweep.tune.seed in sweep.seeds,
         "chosen": {variant.name: dict(chosen(sweep, variant.name, runner.valid_nll) or ()) or None
                    for variant in sweep.variants}}
-    variants = [variant_row(sweep, variant.name, runs, values, parameters[variant.name]) for variant in sweep.variants]
+    variants = [variant_row(sweep, variant.name, runs, values, parameters[variant.name])
+                for variant in sweep.variants]
     for row in variants:
         if row["tuned"] is None:
             row["runs"] = why_no_runs(row["variant"], tuning)
+    batches = {textproto.fields(runner.resolver.ask(row.run).config).get("train.eval_batches", "0")
+               for row in anyone.values()}
     return {
         "name": sweep.name, "metric": sweep.metric, "unit": METRICS[sweep.metric][1], "seeds": sweep.seeds,
         "baseline": sweep.baseline, "control": sweep.control, "lengths": lengths,
+        "whole_split": METRICS[sweep.metric][0] == "test" or batches == {"0"},
         "variants": variants,
         "runs": runs, "tuning": tune or None,
     }
@@ -132,7 +136,8 @@ def as_csv(table: dict[str, Any]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     roles = [role for role in ("baseline", "control") if any(row[role] for row in table["variants"])]
     writer.writerow([*(table["metric"] + "_" + c if c in ("mean", "std") else c for c in COLUMNS),
-                     *(f"{role}_{part}" for role in roles for part in ("name", "difference", "low", "high", "verdict"))])
+                     *(f"{role}_{part}" for role in roles
+                       for part in ("name", "difference", "low", "high", "verdict"))])
     for row in table["variants"]:
         cells = {**row, "seeds": " ".join(map(str, row["seeds"])),
                  "tuned": " ".join(f"{k}={v}" for k, v in (row["tuned"] or {}).items())}
