@@ -111,9 +111,13 @@ void SpmProcess::start() {
                 "), expected beside this program: build the target dagpam-tokenize");
 }
 
-// The child reads the end of its input and ends.
+// The child reads the end of its input and ends; shutdown, since a fork of this process may hold the
+// socket too.
 void SpmProcess::stop() {
-  if (socket_ >= 0) ::close(socket_);
+  if (socket_ >= 0) {
+    ::shutdown(socket_, SHUT_RDWR);
+    ::close(socket_);
+  }
   socket_ = -1;
   if (pid_ < 0) return;
   int status = 0;
