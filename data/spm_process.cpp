@@ -111,8 +111,8 @@ void SpmProcess::start() {
                 "), expected beside this program: build the target dagpam-tokenize");
 }
 
-// The child reads the end of its input and ends; shutdown, since a fork of this process may hold the
-// socket too.
+// The child reads the end of its input and ends; shutdown, since a fork of this process may hold
+// the socket too.
 void SpmProcess::stop() {
   if (socket_ >= 0) {
     ::shutdown(socket_, SHUT_RDWR);
