@@ -73,6 +73,8 @@ class Search {
   bool extend(Sentence& sentence, const std::vector<Candidate>& best, std::vector<int64_t>& rows);
   void keep_rows(const std::vector<int64_t>& rows);
   Translation best(Sentence sentence) const;
+  bool is_done(const Sentence& sentence) const;
+  double score(double log_p, int64_t tokens) const;
   void finish(Sentence& sentence, std::vector<int32_t> tokens, double log_p, bool ended) const;
 
   const EncoderDecoder& model_;
@@ -171,7 +173,7 @@ bool Search::extend(Sentence& sentence, const std::vector<Candidate>& best,
     own_rows.push_back(candidate.row);
   }
   sentence.live = std::move(live);
-  if (std::ssize(sentence.finished) >= options_.beam) return false;
+  if (is_done(sentence)) return false;
   if (std::ssize(sentence.live.front().tokens) >= sentence.limit) {
     for (Live& cut : sentence.live) finish(sentence, std::move(cut.tokens), cut.log_p, false);
     return false;
@@ -180,11 +182,23 @@ bool Search::extend(Sentence& sentence, const std::vector<Candidate>& best,
   return true;
 }
 
+double Search::score(double log_p, int64_t tokens) const {
+  return log_p / std::pow((5 + static_cast<double>(tokens)) / 6, options_.length_penalty);
+}
+
+bool Search::is_done(const Sentence& sentence) const {
+  if (std::ssize(sentence.finished) < options_.beam) return false;
+  if (options_.beam == 1) return true;
+  const Live& best = sentence.live.front();
+  const double promise = score(best.log_p, std::ssize(best.tokens) + 1);
+  return std::any_of(sentence.finished.begin(), sentence.finished.end(),
+                     [&](const Translation& found) { return found.score >= promise; });
+}
+
 void Search::finish(Sentence& sentence, std::vector<int32_t> tokens, double log_p,
                     bool ended) const {
-  const double length = static_cast<double>(tokens.size()) + (ended ? 1 : 0);
-  const double score = log_p / std::pow((5 + length) / 6, options_.length_penalty);
-  sentence.finished.push_back({std::move(tokens), log_p, score, ended});
+  const double found = score(log_p, std::ssize(tokens) + (ended ? 1 : 0));
+  sentence.finished.push_back({std::move(tokens), log_p, found, ended});
 }
 
 // Texts that were cut count only where none has ended.

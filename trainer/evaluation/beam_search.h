@@ -2,10 +2,11 @@
 //
 // Each step extends the `beam` likeliest unfinished texts of a source by every token; of the 2 beam
 // best extensions those that end and stand among the first `beam` are finished, and the `beam` best
-// of the others go on. A source is done when `beam` texts are finished or its length limit is
-// reached; its translation is the one of the highest score
+// of the others go on. A source's translation is the finished text of the highest score
 //   log p(text, end) / ((5 + tokens) / 6)^length_penalty     (Wu et al. 2016, arXiv 1609.08144)
-// With beam 1 that is greedy decoding.
+// It is done when its length limit is reached, or `beam` texts are finished and the best that goes
+// on, if it ended here for nothing, would not be better than the best of them. Beam 1 stops at the
+// first end: greedy decoding.
 #pragma once
 
 #include <cstdint>
