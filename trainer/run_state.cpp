@@ -42,8 +42,8 @@ void check_config(configs::RunConfig saved, const configs::RunConfig& now,
     for (const char* group : {"parallel.", "log.", "checkpoint.", "watchdog."}) {
       if (field.rfind(group, 0) == 0) return true;
     }
-    for (const char* free :
-         {"train.steps", "train.tokens", "train.epochs", "train.micro_batch", "train.recompute"}) {
+    for (const char* free : {"train.steps", "train.tokens", "train.epochs", "train.micro_batch",
+                             "train.micro_tokens", "train.recompute"}) {
       if (field == free) return true;
     }
     return is_allowed(allow_change, field);

@@ -46,8 +46,8 @@ std::string find_resume_point(const std::string& run_dir, const std::string& res
 // into `step` after every file of it has been verified. Refuses (ConfigError) where the resolved
 // config differs in a field that may not change on resume and is not allowed by `allow_change`;
 // names the fields. May change: parallel.*, log.*, checkpoint.*, the length of the run,
-// train.micro_batch and mixture weights. Refuses another tokenizer (DataError) unless "tokenizer"
-// is allowed. All ranks call.
+// train.micro_batch, train.micro_tokens and mixture weights. Refuses another tokenizer (DataError)
+// unless "tokenizer" is allowed. All ranks call.
 Progress load_run(const std::string& folder, const configs::RunConfig& config,
                   const std::string& tokenizer_digest, const std::vector<std::string>& allow_change,
                   TrainingStep& step);

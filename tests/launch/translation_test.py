@@ -113,7 +113,7 @@ class TranslationTest(unittest.TestCase):
         self.train(self.folder / "two", *short, ranks=2)
         self.train(self.folder / "parts", *short, "--set", "train.micro_tokens=200")
         self.train(self.folder / "cut", *short[2:], "--stop-after", 5)
-        self.train(self.folder / "cut", *short, "--resume", "latest")
+        self.train(self.folder / "cut", *short, "--resume", "latest", "--set", "train.micro_tokens=10000")
         one, two, parts, cut = (program.metrics(self.folder / name)[0] for name in ("one", "two", "parts", "cut"))
         self.assertEqual(len(one), 12)
         for a, b, c in zip(one, two, parts):
