@@ -10,9 +10,9 @@
 
 #include "parallel/embedding.h"
 #include "parallel/random.h"
-#include "parallel/vocabulary_loss.h"
 #include "trainer/model/attention_options.h"
 #include "trainer/model/positions.h"
+#include "trainer/model/token_losses.h"
 
 namespace dagpam::trainer {
 
@@ -212,16 +212,7 @@ at::Tensor EncoderDecoder::losses(const ForwardInput& input, const at::Tensor& t
       parallel::enter_cut_layer(encode(input), tp_.group, parallel::Stream::kWhole);  // [B, S, C]
   const at::Tensor hidden = decode(input.tokens, input.source_lengths, context_of(input),
                                    input.recompute, nullptr, memory, nullptr);  // [B, N, C]
-  const int64_t batch = targets.size(0), scored = targets.size(1) - first;
-  const at::Tensor scores = logits(hidden.narrow(1, first, scored));  // [B, scored, Vr]
-  parallel::VocabularyLossOptions options;
-  options.vocab = model_.vocab();
-  options.first = output().first();
-  options.smoothing = smoothing;
-  return parallel::fused_vocabulary_cross_entropy(scores.flatten(0, 1),
-                                                  targets.narrow(1, first, scored).reshape({-1}),
-                                                  options, tp_.group)
-      .view({batch, scored});
+  return token_losses(hidden, targets, first, smoothing, output(), tp_.group);
 }
 
 }  // namespace dagpam::trainer

@@ -10,10 +10,10 @@
 
 #include "parallel/embedding.h"
 #include "parallel/random.h"
-#include "parallel/vocabulary_loss.h"
 #include "trainer/model/attention_options.h"
 #include "trainer/model/block.h"
 #include "trainer/model/positions.h"
+#include "trainer/model/token_losses.h"
 
 namespace dagpam::trainer {
 
@@ -134,17 +134,8 @@ at::Tensor TransformerLm::logits(const at::Tensor& hidden) const {
 
 at::Tensor TransformerLm::losses(const ForwardInput& input, const at::Tensor& targets,
                                  int64_t first, double smoothing) const {
-  const int64_t batch = targets.size(0), scored = targets.size(1) - first;
-  const at::Tensor scores = logits(hidden(input).narrow(1, first, scored));  // [B, scored, Vr]
-  parallel::VocabularyLossOptions options;
-  options.vocab = model_.vocab();
-  options.first = token_embedding_->first();
-  options.smoothing = smoothing;
-  // Nobody else reads these logits: backward makes their gradient where they lie.
-  return parallel::fused_vocabulary_cross_entropy(scores.flatten(0, 1),
-                                                  targets.narrow(1, first, scored).reshape({-1}),
-                                                  options, tp_.group)
-      .view({batch, scored});
+  return token_losses(hidden(input), targets, first, smoothing,
+                      output_ ? *output_ : *token_embedding_, tp_.group);
 }
 
 }  // namespace dagpam::trainer
