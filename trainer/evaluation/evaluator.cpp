@@ -1,16 +1,14 @@
 #include "trainer/evaluation/evaluator.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <vector>
 
+#include "trainer/evaluation/totals.h"
 #include "trainer/evaluation/windows.h"
-#include "trainer/telemetry/log.h"
 
 namespace dagpam::trainer {
 
@@ -101,18 +99,10 @@ Evaluation evaluate(const Model& model, const data::TokenDataset& data,
     }
     if (options.give_up && options.give_up()) return {.given_up = true};
     if (options.progress && i < batches.size()) {
-      char line[64];
-      std::snprintf(line, sizeof line, "evaluating %3.0f %%",
-                    100.0 * static_cast<double>(i + 1) / static_cast<double>(batches.size()));
-      show_progress(line);
+      show_evaluated(static_cast<int64_t>(i) + 1, std::ssize(batches));
     }
   }
-  at::Tensor sums = at::empty({2}, at::kDouble);  // nll, tokens
-  auto* sum = sums.data_ptr<double>();
-  sum[0] = nll.item<double>();
-  sum[1] = static_cast<double>(tokens);
-  group.all_reduce(sums);
-  return {.tokens = static_cast<int64_t>(sum[1]), .nll = sum[0] / sum[1]};
+  return mean_over_ranks(nll, tokens, group);
 }
 
 }  // namespace dagpam::trainer

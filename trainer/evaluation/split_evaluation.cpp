@@ -1,14 +1,11 @@
 #include "trainer/evaluation/split_evaluation.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
-#include <cstdio>
-
 #include "data/pair_batches.h"
+#include "trainer/evaluation/totals.h"
 #include "trainer/run_data.h"
-#include "trainer/telemetry/log.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -30,19 +27,9 @@ Evaluation evaluate_pairs(const Model& model, data::PairEvaluation& pairs,
     }
     if (give_up && give_up()) return {.given_up = true};
     ++done;
-    if (progress) {
-      char line[64];
-      std::snprintf(line, sizeof line, "evaluating %3.0f %%",
-                    100.0 * static_cast<double>(done) / static_cast<double>(pairs.batches()));
-      show_progress(line);
-    }
+    if (progress) show_evaluated(done, pairs.batches());
   }
-  at::Tensor sums = at::empty({2}, at::kDouble);  // nll, tokens
-  auto* sum = sums.data_ptr<double>();
-  sum[0] = nll.item<double>();
-  sum[1] = static_cast<double>(tokens);
-  group.all_reduce(sums);
-  return {.tokens = static_cast<int64_t>(sum[1]), .nll = sum[0] / sum[1]};
+  return mean_over_ranks(nll, tokens, group);
 }
 
 Evaluation evaluate_split(const RunPlan& plan, const Model& model, const std::string& prefix,
