@@ -199,7 +199,8 @@ INSTANTIATE_TEST_SUITE_P(
         Overrides{"attention.kind=DIFF2", "cross_attention.kind=DIFF", "model.kv_heads=2"},
         Overrides{"attention.kind=COG", "encoder_attention.kind=NAP", "cross_attention.kind=CODA",
                   "model.mlp=SWIGLU", "model.norm=RMS"},
-        Overrides{"attention.kind=NON", "model.bias=false", "model.positions=ROTARY"}));
+        Overrides{"attention.kind=NON", "model.bias=false", "model.positions=ROTARY"},
+        Overrides{"attention.kind=DAGPAM", "model.mlp_residual=false"}));
 
 TEST(EncoderDecoderModelTest, DropoutDoesNotDependOnHowTheBatchIsSplit) {
   const auto model =

@@ -92,6 +92,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"FixedLambdaSinusoidalRelu",
                   Overrides{"attention.lambda.mode=FIXED", "model.positions=SINUSOIDAL",
                             "model.mlp=RELU", "model.bias=false", "parallel.overlap=false"}},
+        std::pair{"NoResiduals", Overrides{"model.attention_residual=false",
+                                           "model.mlp_residual=false", "train.recompute=FULL"}},
         std::pair{"Non", Overrides{"attention.kind=NON"}},
         std::pair{"NapRotary", Overrides{"attention.kind=NAP", "model.positions=ROTARY",
                                          "train.recompute=SELECTIVE"}},

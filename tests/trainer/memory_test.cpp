@@ -78,25 +78,40 @@ class MemoryTest : public testing::Test {
   static RunPlan plan_of(const std::vector<std::string>& overrides, int ranks) {
     configs::RunConfig config =
         configs::load({}, {"model.layers=4", "model.width=64", "model.heads=4", "model.context=64",
-                           "model.vocab=96", "train.global_batch=16", "train.steps=1"});
+                           "model.vocab=96", "train.steps=1"});
     for (const std::string& one : overrides) configs::apply_override(config, one);
+    const bool pairs = of_pairs(config);
+    configs::apply_override(config, pairs ? "train.batch_tokens=1024" : "train.global_batch=16");
     RunPlan plan;
     plan.config = configs::with_defaults(config);
     plan.ranks = ranks;
     plan.copies = configs::data_parallel_size(config, ranks);
-    plan.config.mutable_train()->set_micro_batch(configs::micro_batch(config, plan.copies));
+    if (!pairs) {
+      plan.config.mutable_train()->set_micro_batch(configs::micro_batch(config, plan.copies));
+    }
     return plan;
+  }
+
+  static bool of_pairs(const configs::RunConfig& config) {
+    return config.model().kind() == configs::ModelConfig::ENCODER_DECODER;
   }
 
   static data::Batch batch_of(const RunPlan& plan) {
     data::Batch batch;
-    batch.rows = plan.config.train().micro_batch();
     batch.context = plan.config.model().context();
+    batch.rows = micro_batch_tokens(plan) / batch.context;
     for (int64_t i = 0; i < batch.rows; ++i) batch.samples.push_back(i);
     for (int64_t i = 0; i < batch.rows * batch.context; ++i) {
       batch.inputs.push_back(i % plan.config.model().vocab());
       batch.targets.push_back((i + 1) % plan.config.model().vocab());
     }
+    if (!of_pairs(plan.config)) return batch;
+    batch.source_context = batch.context;
+    batch.source = batch.inputs;
+    batch.source_lengths.assign(static_cast<size_t>(batch.rows),
+                                static_cast<int32_t>(batch.context));
+    batch.step_tokens = plan.copies * batch.rows * batch.context;
+    batch.ends_step = true;
     return batch;
   }
 
@@ -174,6 +189,7 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
            {"attention.kind=SOFTMAX_WIDE", "model.mlp=SWIGLU"},
            {"attention.kind=DAGPAM", "model.positions=ROTARY", "model.kv_heads=2"},
            {"model.norm=RMS", "model.vocab=1000"},
+           {"attention.kind=DAGPAM", "model.attention_residual=false", "model.mlp_residual=false"},
            {"train.precision=BF16"},
            {"train.precision=BF16", "attention.kind=DAGPAM"},
            {"train.precision=BF16", "attention.kind=SOFTMAX_WIDE", "model.norm=RMS"},
@@ -197,7 +213,13 @@ TEST_F(MemoryTest, AtItsPeakIsThePlans) {
            {"attention.kind=DIFF2", "train.recompute=SELECTIVE"},
            {"attention.kind=DIFF2", "train.recompute=FULL"},
            {"attention.kind=DIFF2", "train.precision=BF16", "model.kv_heads=2"},
-           {"attention.kind=COG", "train.recompute=FULL", "model.layers=6"}}) {
+           {"attention.kind=COG", "train.recompute=FULL", "model.layers=6"},
+           {"model.kind=ENCODER_DECODER"},
+           {"model.kind=ENCODER_DECODER", "attention.kind=DAGPAM", "model.norm_position=POST"},
+           {"model.kind=ENCODER_DECODER", "cross_attention.kind=DAGPAM", "model.encoder_layers=6"},
+           {"model.kind=ENCODER_DECODER", "attention.kind=DAGPAM", "train.recompute=SELECTIVE"},
+           {"model.kind=ENCODER_DECODER", "attention.kind=DAGPAM", "train.recompute=FULL"},
+           {"model.kind=ENCODER_DECODER", "attention.kind=DIFF2", "train.precision=BF16"}}) {
     const RunPlan plan = plan_of(overrides, 1);
     const double planned = plan_memory(plan).total(), measured = measure(plan).most;
     std::printf("%-60s: %9.0f planned, %+.2f %%\n", testing::PrintToString(overrides).c_str(),

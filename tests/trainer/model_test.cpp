@@ -134,8 +134,39 @@ INSTANTIATE_TEST_SUITE_P(
                                  "model.norm=RMS", "model.positions=ROTARY"},
         std::vector<std::string>{"model.norm_position=POST", "model.mlp=RELU",
                                  "model.positions=SINUSOIDAL"},
+        std::vector<std::string>{"model.attention_residual=false", "model.mlp_residual=false"},
+        std::vector<std::string>{"attention.kind=DAGPAM", "model.attention_residual=false",
+                                 "model.norm_position=POST"},
         std::vector<std::string>{"model.tied_embeddings=false", "model.positions=NONE",
                                  "model.mlp_width=24"}));
+
+// A branch that gives zeros leaves nothing of the tokens where its sum is left out, and all of them
+// where it is not.
+TEST(TransformerLmTest, ABranchWithoutResidualTakesTheStreamsPlace) {
+  const at::NoGradGuard no_grad;
+  for (const std::string position : {"PRE", "POST"}) {
+    for (const std::string branch : {"attention", "mlp"}) {
+      const std::string last = "layers.1." + branch + (branch == "mlp" ? ".down." : ".out.");
+      for (const std::string residual : {"true", "false"}) {
+        const auto model = make(
+            tiny({"model.norm_position=" + position, "model." + branch + "_residual=" + residual}));
+        for (const auto& parameter : model->parameters().all()) {
+          const std::string& name = parameter->name;
+          if (name.starts_with(last)) parameter->value.zero_();
+        }
+        ForwardInput input;
+        input.tokens = tokens(kText);
+        const at::Tensor hidden = model->hidden(input);  // [1, N, C]
+        const double spread = largest_difference(hidden, hidden.narrow(1, 0, 1));
+        if (residual == "true") {
+          EXPECT_GT(spread, 0.1) << position << " " << branch;
+        } else {
+          EXPECT_EQ(spread, 0) << position << " " << branch;
+        }
+      }
+    }
+  }
+}
 
 TEST(TransformerLmTest, DropoutDoesNotDependOnHowTheBatchIsSplit) {
   const RunConfig config =

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/add.h>
 
+#include <tuple>
 #include <utility>
 
 #include "trainer/model/recompute.h"
@@ -13,6 +14,8 @@ Block::Block(const configs::ModelConfig& model, const BlockOptions& options,
     : dropout_layer_(options.dropout_layer),
       dropout_(model.dropout()),
       pre_norm_(model.norm_position() == configs::ModelConfig::PRE),
+      attention_residual_(model.attention_residual()),
+      mlp_residual_(model.mlp_residual()),
       attention_norm_(model, options.prefix + "attention_norm.", parameters, tp),
       attention_(model,
                  {.attention = options.attention,
@@ -43,42 +46,66 @@ at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
   return parallel::dropout(x, context.samples, dropout_, key, context.first_token);
 }
 
-at::Tensor Block::without_sums(const at::Tensor& x, const BlockContext& context,
-                               attention::KeyValueCache* cache) const {
-  const at::Tensor attended = pre_norm_
-                                  ? attention_.forward(attention_norm_.forward(x), context, cache)
-                                  : attention_norm_.forward(attention_.forward(x, context, cache));
-  if (context.parts == BlockParts::kAttentionOnly) return attended;
-  return pre_norm_ ? mlp_.forward(mlp_norm_.forward(attended), context.stream)
-                   : mlp_norm_.forward(mlp_.forward(attended, context.stream));
+at::Tensor Block::attended(const at::Tensor& x, const BlockContext& context,
+                           attention::KeyValueCache* cache) const {
+  return drop(attention_.forward(x, context, cache), context, parallel::DropoutSite::kAttentionOut);
+}
+
+at::Tensor Block::read(const at::Tensor& x, const BlockContext& context,
+                       const KeysValues& memory) const {
+  return drop(cross_->forward(x, context, memory), context,
+              parallel::DropoutSite::kCrossAttentionOut);
+}
+
+at::Tensor Block::transformed(const at::Tensor& x, const BlockContext& context) const {
+  return drop(mlp_.forward(x, context.stream), context, parallel::DropoutSite::kMlpOut);
+}
+
+namespace {
+
+at::Tensor sum_or_branch(bool residual, const at::Tensor& stream, const at::Tensor& branch) {
+  return residual ? at::add(stream, branch) : branch;
+}
+
+// The same sum, and its norm, which the next branch starts from.
+std::pair<at::Tensor, at::Tensor> join(bool residual, const Norm& norm, const at::Tensor& stream,
+                                       const at::Tensor& branch) {
+  if (residual) return norm.forward_sum(stream, branch);
+  return {branch, norm.forward(branch)};
+}
+
+}  // namespace
+
+at::Tensor Block::normed_before(const at::Tensor& x, const BlockContext& context,
+                                attention::KeyValueCache* cache, const KeysValues* memory) const {
+  const bool residual = attention_residual_ && context.parts == BlockParts::kWhole;
+  at::Tensor stream = x, normed;                                             // [B, N, C] each
+  at::Tensor branch = attended(attention_norm_.forward(x), context, cache);  // [B, N, C]
+  if (context.parts == BlockParts::kAttentionOnly) return branch;
+  if (cross_) {
+    std::tie(stream, normed) = join(residual, *cross_norm_, stream, branch);
+    branch = read(normed, context, *memory);
+  }
+  std::tie(stream, normed) = join(residual, mlp_norm_, stream, branch);
+  return sum_or_branch(mlp_residual_ && context.parts == BlockParts::kWhole, stream,
+                       transformed(normed, context));
+}
+
+at::Tensor Block::normed_after(const at::Tensor& x, const BlockContext& context,
+                               attention::KeyValueCache* cache, const KeysValues* memory) const {
+  const bool residual = attention_residual_ && context.parts == BlockParts::kWhole;
+  at::Tensor y = attention_norm_.forward(
+      sum_or_branch(residual, x, attended(x, context, cache)));  // [B, N, C]
+  if (context.parts == BlockParts::kAttentionOnly) return y;
+  if (cross_) y = cross_norm_->forward(sum_or_branch(residual, y, read(y, context, *memory)));
+  return mlp_norm_.forward(sum_or_branch(mlp_residual_ && context.parts == BlockParts::kWhole, y,
+                                         transformed(y, context)));
 }
 
 at::Tensor Block::forward(const at::Tensor& x, const BlockContext& context,
                           attention::KeyValueCache* cache, const KeysValues* memory) const {
-  using Site = parallel::DropoutSite;
-  if (context.parts != BlockParts::kWhole) return without_sums(x, context, cache);
-  const auto attended = [&](const at::Tensor& input) {
-    return drop(attention_.forward(input, context, cache), context, Site::kAttentionOut);
-  };
-  const auto read = [&](const at::Tensor& input) {
-    return drop(cross_->forward(input, context, *memory), context, Site::kCrossAttentionOut);
-  };
-  const auto transformed = [&](const at::Tensor& input) {
-    return drop(mlp_.forward(input, context.stream), context, Site::kMlpOut);
-  };
-  if (!pre_norm_) {
-    at::Tensor y = attention_norm_.forward(at::add(x, attended(x)));  // [B, N, C]
-    if (cross_) y = cross_norm_->forward(at::add(y, read(y)));
-    return mlp_norm_.forward(at::add(y, transformed(y)));
-  }
-  at::Tensor stream = x, branch = attended(attention_norm_.forward(x));  // [B, N, C] each
-  if (cross_) {
-    auto [sum, normed] = cross_norm_->forward_sum(stream, branch);
-    stream = std::move(sum);
-    branch = read(normed);
-  }
-  const auto [sum, normed] = mlp_norm_.forward_sum(stream, branch);
-  return at::add(sum, transformed(normed));
+  return pre_norm_ ? normed_before(x, context, cache, memory)
+                   : normed_after(x, context, cache, memory);
 }
 
 namespace {

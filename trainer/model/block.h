@@ -1,6 +1,7 @@
 // trainer/model/block.h: one Transformer block: self-attention, in a decoder cross-attention to
 // what the encoder gave, and MLP, each on a residual branch, normed before (PRE: x + f(norm(x))) or
-// after (POST: norm(x + f(x))).
+// after (POST: norm(x + f(x))). Where model.attention_residual or model.mlp_residual is false, that
+// branch takes the stream's place: f(norm(x)), or norm(f(x)).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,14 +45,21 @@ class Block {
   }
 
  private:
-  at::Tensor without_sums(const at::Tensor& x, const BlockContext& context,
-                          attention::KeyValueCache* cache) const;
+  at::Tensor normed_after(const at::Tensor& x, const BlockContext& context,
+                          attention::KeyValueCache* cache, const KeysValues* memory) const;
+  at::Tensor normed_before(const at::Tensor& x, const BlockContext& context,
+                           attention::KeyValueCache* cache, const KeysValues* memory) const;
+  at::Tensor attended(const at::Tensor& x, const BlockContext& context,
+                      attention::KeyValueCache* cache) const;
+  at::Tensor read(const at::Tensor& x, const BlockContext& context, const KeysValues& memory) const;
+  at::Tensor transformed(const at::Tensor& x, const BlockContext& context) const;
   at::Tensor drop(const at::Tensor& x, const BlockContext& context,
                   parallel::DropoutSite site) const;
 
   int64_t dropout_layer_;
   double dropout_;
   bool pre_norm_;
+  bool attention_residual_, mlp_residual_;
   Norm attention_norm_;
   AttentionLayer attention_;
   std::unique_ptr<Norm> cross_norm_;
