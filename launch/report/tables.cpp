@@ -141,6 +141,17 @@ Table without_empty_columns(const Table& table) {
   return kept;
 }
 
+Table transposed(const Table& table) {
+  Table turned{.heads = {"run"}, .rows = {}, .words = 1 + table.rows.size()};
+  for (const auto& row : table.rows) turned.heads.push_back(row[0]);
+  for (size_t i = 1; i < table.heads.size(); ++i) {
+    std::vector<std::string> row{table.heads[i]};
+    for (const auto& old : table.rows) row.push_back(old[i]);
+    turned.rows.push_back(std::move(row));
+  }
+  return turned;
+}
+
 // Paths that differ between any two runs, in the order of the schema as far as one pair tells it.
 std::vector<std::string> differing_paths(const std::vector<RunHistory>& runs) {
   std::vector<std::string> paths;
@@ -195,7 +206,7 @@ std::string settings_table(const std::vector<RunHistory>& runs) {
     }
     table.rows.push_back(std::move(row));
   }
-  return to_html(table);
+  return to_html(runs.size() > paths.size() ? transposed(table) : table);
 }
 
 std::string folders_table(const std::vector<RunHistory>& runs) {

@@ -211,6 +211,7 @@ class Chart {
       const i = nearest(curve.x, curve.shown, x);
       if (i >= 0) found.push({ curve, y: curve.shown[i], x: curve.x[i] });
     }
+    found.sort((a, b) => b.y - a.y);  // as they lie in the chart
     for (const { curve, y, x: own } of found.slice(0, 12)) {
       const line = html("p", {}, this.tip);
       const name = html("span", {}, line);
