@@ -90,6 +90,7 @@ int run(int argc, char** argv) {
   add_check_command(app, program);
   add_ckpt_command(app, program);
   add_analyze_command(app, program);
+  add_report_command(app, program);
   add_bench_command(app, program);
   try {
     app.parse(argc, argv);

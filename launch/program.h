@@ -54,6 +54,7 @@ void add_translate_command(CLI::App& app, Program& program);
 void add_check_command(CLI::App& app, Program& program);
 void add_ckpt_command(CLI::App& app, Program& program);
 void add_analyze_command(CLI::App& app, Program& program);
+void add_report_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
 
 // --backend, where no config says it.

@@ -11,6 +11,7 @@ struct RunFolder {
   std::string config() const { return root + "/config.textproto"; }
   std::string metrics() const { return root + "/metrics.jsonl"; }
   std::string analysis() const { return root + "/analysis.jsonl"; }
+  std::string tensorboard() const { return root + "/tensorboard"; }
   std::string checkpoints() const { return root + "/checkpoints"; }
   std::string log(int rank) const;      // logs/rank_00000.log
   std::string profile(int rank) const;  // profile/rank_00000.json

@@ -2,6 +2,11 @@
 
 #include <ATen/ops/zeros.h>
 
+#include <cstdio>
+#include <numeric>
+#include <vector>
+
+#include "configs/run_config.h"
 #include "parallel/devices.h"
 #include "trainer/telemetry/console.h"
 #include "trainer/telemetry/log.h"
@@ -38,7 +43,11 @@ void RunReporter::start_from(const Progress& progress) {
   if (first()) {
     metrics_.reset();  // its file is about to be replaced
     truncate_metrics(folder_.metrics(), progress.step);
-    metrics_ = std::make_unique<MetricsWriter>(folder_.metrics());
+    std::optional<EventFolder> events;
+    if (plan_.config.log().tensorboard()) {
+      events = {folder_.tensorboard(), progress.step, configs::print(plan_.config)};
+    }
+    metrics_ = std::make_unique<MetricsWriter>(folder_.metrics(), events);
     const auto found = evaluated_splits(folder_.metrics(), progress.step);
     splits.data_ptr<int64_t>()[0] = static_cast<int64_t>(found.count("valid"));
     splits.data_ptr<int64_t>()[1] = static_cast<int64_t>(found.count("test"));
@@ -126,6 +135,25 @@ void RunReporter::add_evaluation(int64_t step, const std::string& split, const E
   log_info("step " + std::to_string(step) + " | " + split + " nll " + std::to_string(result.nll) +
            " | perplexity " + format_count(result.perplexity()) + " | " +
            format_count(static_cast<double>(result.tokens)) + " tokens");
+}
+
+void RunReporter::add_analysis(int64_t step, const Analysis& analysis) {
+  Scalars scalars;
+  for (size_t i = 0; i < analysis.layers.size(); ++i) {
+    const LayerAnalysis& layer = analysis.layers[i];
+    char name[32];
+    std::snprintf(name, sizeof name, "/layer_%02zu", i + 1);
+    const auto add_mean = [&](const char* group, const std::vector<double>& values) {
+      if (values.empty()) return;
+      const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+      scalars.emplace_back(group + std::string(name), sum / static_cast<double>(values.size()));
+    };
+    add_mean("collapse_ratio_1inf", {layer.stream.ratio_1inf.mean});
+    add_mean("lambda_plus", layer.lambda_plus);
+    add_mean("lambda_minus", layer.lambda_minus);
+    add_mean("query_gradient", {layer.query_gradient});
+  }
+  if (metrics_) metrics_->add_scalars(step, scalars);
 }
 
 void RunReporter::flush() {

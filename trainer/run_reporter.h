@@ -1,4 +1,5 @@
-// trainer/run_reporter.h: what a run tells of itself: metrics.jsonl, the log and the console.
+// trainer/run_reporter.h: what a run tells of itself: metrics.jsonl, TensorBoard's event files, the
+// log and the console.
 //
 // What stands in metrics.jsonl is a function of the run alone, not of where it was stopped and
 // resumed: the sums of an interval that is under way travel in checkpoints.
@@ -15,6 +16,7 @@
 
 #include "configs/manifest.pb.h"
 #include "parallel/grid.h"
+#include "trainer/analysis/analysis.h"
 #include "trainer/evaluation/evaluator.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_plan.h"
@@ -45,6 +47,8 @@ class RunReporter {
   void log_unfinished(const Progress& progress, TrainingStep& step);
 
   void add_evaluation(int64_t step, const std::string& split, const Evaluation& result);
+  // For TensorBoard: measures of each layer (means over heads), as docs/analysis.md has them.
+  void add_analysis(int64_t step, const Analysis& analysis);
   // Whether the present step has been evaluated on the split, here or before this start.
   bool evaluated(const std::string& split) const { return evaluated_.count(split) > 0; }
   std::optional<double> valid_nll() const { return valid_nll_; }  // of the present step

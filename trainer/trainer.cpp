@@ -286,7 +286,8 @@ void Run::analyze() {
   const Phase phase("analyze");
   hang_guard_->enter(HangGuard::Section::kEvaluation, progress_.step);
   step_->wait_for_parameters();
-  if (analysis_) analysis_->analyze(step_->model(), progress_.step);
+  if (!analysis_) return;
+  reporter_->add_analysis(progress_.step, analysis_->analyze(step_->model(), progress_.step));
 }
 
 void Run::evaluate_split(const std::string& prefix, const std::string& split) {

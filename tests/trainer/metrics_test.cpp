@@ -6,10 +6,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "configs/errors.h"
+#include "trainer/telemetry/background_writer.h"
 #include "trainer/telemetry/console.h"
 
 namespace dagpam::trainer {
@@ -97,6 +99,35 @@ TEST_F(MetricsTest, AFullDiskIsToldOnFlush) {
   MetricsWriter writer("/dev/full");
   writer.add(at_step(1));
   EXPECT_THROW(writer.flush(), IoError);
+}
+
+TEST_F(MetricsTest, ABadPlaceForEventsIsTold) {
+  std::ofstream(folder_ / "file") << "";
+  EXPECT_THROW(MetricsWriter(path_, EventFolder{(folder_ / "file").string(), 0, ""}), IoError);
+}
+
+TEST_F(MetricsTest, EventsGoToANewFileWithEachStart) {
+  const auto events = folder_ / "events";
+  for (int start = 0; start < 3; ++start) {
+    MetricsWriter writer(path_, EventFolder{events.string(), start, "name: \"x\""});
+    writer.add(at_step(start + 1));
+    writer.flush();
+  }
+  const std::filesystem::directory_iterator files(events);
+  EXPECT_EQ(std::distance(begin(files), end(files)), 3);
+}
+
+TEST_F(MetricsTest, OneFileThatFailsIsNamed) {
+  BackgroundWriter writer({path_, "/dev/full"});
+  writer.add(0, "a");
+  writer.add(1, "b");
+  try {
+    writer.flush();
+    FAIL();
+  } catch (const IoError& error) {
+    EXPECT_EQ(std::string(error.what()).rfind("/dev/full: cannot write: ", 0), 0U) << error.what();
+  }
+  EXPECT_EQ(text(), "a");
 }
 
 TEST(ConsoleTest, NumbersAsPeopleReadThem) {

@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "parallel/communicator.h"
-#include "trainer/analysis/analysis.h"
 #include "trainer/analysis/analysis_files.h"
 #include "trainer/telemetry/log.h"
 
@@ -24,7 +23,7 @@ RunAnalysis::RunAnalysis(const configs::RunConfig& config, const RunFolder& fold
   lines_ = std::make_unique<MetricsWriter>(folder.analysis());
 }
 
-void RunAnalysis::analyze(const Model& model, int64_t step) {
+Analysis RunAnalysis::analyze(const Model& model, int64_t step) {
   const at::Device device = model.parameters().all().front()->value.device();
   const auto alone = parallel::make_self_communicator(device);
   const auto copy = copy_model(model, config_.attention(), *alone, at::kFloat);
@@ -34,7 +33,7 @@ void RunAnalysis::analyze(const Model& model, int64_t step) {
       *dataset_,
       {model.config().vocab(), config_.data().reset_positions(), config_.data().reset_attention()},
       device);
-  const Analysis analysis = trainer::analyze(
+  Analysis analysis = trainer::analyze(
       *copy, reader,
       spread_starts(dataset_->tokens(), std::min(kSequences, targets / length), length), length,
       {});
@@ -47,6 +46,7 @@ void RunAnalysis::analyze(const Model& model, int64_t step) {
                        .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   log_info("step " + std::to_string(step) + " | analyzed " + std::to_string(analysis.sequences) +
            " sequences of " + std::to_string(length) + " tokens of the valid split");
+  return analysis;
 }
 
 void RunAnalysis::flush() { lines_->flush(); }

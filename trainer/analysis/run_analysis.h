@@ -7,6 +7,7 @@
 
 #include "configs/run.pb.h"
 #include "data/indexed_dataset.h"
+#include "trainer/analysis/analysis.h"
 #include "trainer/model/transformer_lm.h"
 #include "trainer/run_folder.h"
 #include "trainer/telemetry/metrics.h"
@@ -25,7 +26,7 @@ class RunAnalysis {
   // What analyze() finds of a float32 copy of the model, which is gone afterwards: the model, its
   // gradients and what hangs on them stay untouched. The sequences are the same at every step: 4 of
   // the model's context, or as many as the split holds.
-  void analyze(const Model& model, int64_t step);
+  Analysis analyze(const Model& model, int64_t step);
 
   void flush();  // until analysis.jsonl is on disk; from any thread. Throws IoError.
 

@@ -4,20 +4,17 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
-#include <condition_variable>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <thread>
-#include <utility>
+#include <vector>
 
 #include "configs/errors.h"
-#include "trainer/telemetry/log.h"
+#include "trainer/telemetry/background_writer.h"
 
 namespace dagpam::trainer {
 
@@ -38,7 +35,7 @@ nlohmann::ordered_json number(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
 }
 
-std::string to_line(const StepMetrics& m) {
+std::string to_object(const StepMetrics& m) {
   nlohmann::ordered_json line{{"step", m.step},
                               {"tokens", m.tokens},
                               {"loss", number(m.loss)},
@@ -49,83 +46,80 @@ std::string to_line(const StepMetrics& m) {
                               {"mfu", m.mfu ? number(*m.mfu) : nlohmann::ordered_json(nullptr)},
                               {"memory_gib", number(m.memory_gib)},
                               {"skipped", m.skipped}};
-  return line.dump() + "\n";
+  return line.dump();
 }
 
-std::string to_line(const EvaluationMetrics& m) {
+std::string to_object(const EvaluationMetrics& m) {
   nlohmann::ordered_json line{
       {"step", m.step}, {"split", m.split}, {"nll", number(m.nll)}, {"ppl", number(m.ppl)}};
-  return line.dump() + "\n";
+  return line.dump();
 }
+
+Scalars to_scalars(const StepMetrics& m) {
+  Scalars scalars{{"train/loss", m.loss},
+                  {"train/lr", m.lr},
+                  {"train/grad_norm", m.grad_norm},
+                  {"train/skipped", static_cast<double>(m.skipped)},
+                  {"speed/tokens_per_s", m.tokens_per_s},
+                  {"speed/step_ms", m.step_ms},
+                  {"speed/memory_gib", m.memory_gib}};
+  if (m.mfu) scalars.emplace_back("speed/mfu", *m.mfu);
+  return scalars;
+}
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+constexpr size_t kLines = 0, kEvents = 1;  // places among the files
 
 }  // namespace
 
 struct MetricsWriter::State {
-  std::string path;
-  std::FILE* file = nullptr;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::string queued;
-  std::string error;  // of the first write that failed
-  bool stopping = false, writing = false;
-  std::thread thread;
-
-  void run() {
-    std::unique_lock lock(mutex);
-    while (true) {
-      changed.wait(lock, [&] { return stopping || !queued.empty(); });
-      if (queued.empty()) return;
-      const std::string batch = std::exchange(queued, {});
-      writing = true;
-      lock.unlock();
-      const bool good = std::fwrite(batch.data(), 1, batch.size(), file) == batch.size() &&
-                        std::fflush(file) == 0;
-      const std::string why = good ? "" : reason();
-      lock.lock();
-      writing = false;
-      if (!good && error.empty()) error = path + ": cannot write: " + why;
-      changed.notify_all();
-    }
-  }
-
-  void add(const std::string& line) {
-    const std::lock_guard lock(mutex);
-    queued += line;
-    changed.notify_all();
-  }
+  std::string events;  // path of the event file, or ""
+  std::unique_ptr<BackgroundWriter> files;
 };
 
-MetricsWriter::MetricsWriter(const std::string& path) : state_(std::make_unique<State>()) {
-  state_->path = path;
-  state_->file = std::fopen(path.c_str(), "ab");
-  if (!state_->file) throw IoError(path + ": cannot open for writing: " + reason());
-  state_->thread = std::thread([state = state_.get()] { state->run(); });
-}
-
-MetricsWriter::~MetricsWriter() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-    state_->changed.notify_all();
+MetricsWriter::MetricsWriter(const std::string& path, const std::optional<EventFolder>& folder)
+    : state_(std::make_unique<State>()) {
+  std::vector<std::string> paths{path};
+  if (folder) {
+    std::error_code error;
+    std::filesystem::create_directories(folder->path, error);
+    if (error) throw IoError(folder->path + ": cannot make the folder: " + error.message());
+    paths.push_back(next_event_file(folder->path, static_cast<int64_t>(seconds_now())));
+    state_->events = paths.back();
   }
-  state_->thread.join();
-  if (!state_->error.empty()) log_error(state_->error);
-  std::fclose(state_->file);
+  state_->files = std::make_unique<BackgroundWriter>(paths);
+  if (!folder) return;
+  const double now = seconds_now();
+  state_->files->add(kEvents, event_file_head(now, folder->from + 1) +
+                                  text_event(now, folder->from + 1, "config", folder->config));
 }
 
-void MetricsWriter::add(const StepMetrics& metrics) { state_->add(to_line(metrics)); }
-void MetricsWriter::add(const EvaluationMetrics& metrics) { state_->add(to_line(metrics)); }
+MetricsWriter::~MetricsWriter() = default;
 
-void MetricsWriter::add_line(const std::string& object) { state_->add(object + "\n"); }
-
-void MetricsWriter::flush() {
-  std::unique_lock lock(state_->mutex);
-  state_->changed.wait(lock, [&] { return state_->queued.empty() && !state_->writing; });
-  if (state_->error.empty() && fsync(fileno(state_->file)) != 0 && errno != EINVAL) {
-    state_->error = state_->path + ": cannot flush: " + reason();
-  }
-  if (!state_->error.empty()) throw IoError(state_->error);
+void MetricsWriter::add(const StepMetrics& metrics) {
+  add_line(to_object(metrics));
+  add_scalars(metrics.step, to_scalars(metrics));
 }
+
+void MetricsWriter::add(const EvaluationMetrics& metrics) {
+  add_line(to_object(metrics));
+  add_scalars(metrics.step,
+              {{metrics.split + "/nll", metrics.nll}, {metrics.split + "/ppl", metrics.ppl}});
+}
+
+void MetricsWriter::add_line(const std::string& object) {
+  state_->files->add(kLines, object + "\n");
+}
+
+void MetricsWriter::add_scalars(int64_t step, const Scalars& scalars) {
+  if (state_->events.empty()) return;
+  state_->files->add(kEvents, scalar_event(seconds_now(), step, scalars));
+}
+
+void MetricsWriter::flush() { state_->files->flush(); }
 
 std::set<std::string> evaluated_splits(const std::string& path, int64_t step) {
   std::set<std::string> splits;

@@ -2,8 +2,9 @@
 // Torch-free.
 //
 // One JSON object a line: {"step","tokens","loss","lr","grad_norm","tokens_per_s","step_ms","mfu",
-// "memory_gib","skipped"} for each log interval, {"step","split","nll","ppl"} for evaluations. A
-// thread of its own writes them, so the step never waits for the disk.
+// "memory_gib","skipped"} for each log interval, {"step","split","nll","ppl"} for evaluations. The
+// same numbers may go to TensorBoard's event files beside it. A thread of its own writes them, so
+// the step never waits for the disk.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,8 @@
 #include <optional>
 #include <set>
 #include <string>
+
+#include "trainer/telemetry/event_file.h"
 
 namespace dagpam::trainer {
 
@@ -33,10 +36,17 @@ struct EvaluationMetrics {
   double nll = 0, ppl = 0;  // nats a token, exp(nll)
 };
 
+// Where TensorBoard looks for a run: a new event file for each start.
+struct EventFolder {
+  std::string path;    // made where it is missing
+  int64_t from = 0;    // the step after which the run goes on: what was told of later ones is void
+  std::string config;  // the resolved one, shown as text
+};
+
 class MetricsWriter {
  public:
   // Appends to `path`. Throws IoError naming path and reason.
-  explicit MetricsWriter(const std::string& path);
+  explicit MetricsWriter(const std::string& path, const std::optional<EventFolder>& folder = {});
   ~MetricsWriter();  // writes what is queued; a failure is then only logged
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
@@ -44,6 +54,7 @@ class MetricsWriter {
   void add(const StepMetrics& metrics);
   void add(const EvaluationMetrics& metrics);
   void add_line(const std::string& object);  // of a file of other objects; without its line end
+  void add_scalars(int64_t step, const Scalars& scalars);  // for TensorBoard alone
   void flush();  // returns when all is on disk; throws IoError of an earlier write too
 
  private:

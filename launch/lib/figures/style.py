@@ -3,7 +3,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot, ticker  # noqa: E402
 
 # Okabe and Ito 2008: told apart by colour-blind readers; line and marker say it again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -55,10 +55,24 @@ def panels(rows, columns, width=3.4, height=2.7, **options):
     return pyplot.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
 
 
-def write(figure, out):
-    """Writes OUT.png and OUT.svg; returns their paths."""
+def plain_numbers(axes, log=False):
+    """12k and 1.5M in place of 12000 and 1.5e6."""
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    if log:
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+    elif max(map(abs, axes.get_ylim())) >= 1e4:
+        axes.yaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    else:
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+
+
+def write(figure, out, endings=("png", "svg")):
+    """Writes OUT.png and OUT.svg, or one of them; returns their paths."""
     paths = []
-    for ending in ("png", "svg"):
+    for ending in endings:
         path = f"{out}.{ending}"
         figure.savefig(path, metadata={"Date": None} if ending == "svg" else None)
         paths.append(path)
