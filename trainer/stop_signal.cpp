@@ -21,8 +21,8 @@ std::array<struct sigaction, kSignals.size()> previous;
 volatile std::sig_atomic_t pending = 0;
 std::atomic<int64_t> pending_since{0};  // milliseconds
 
-// srun hands a signal on to ranks that Slurm has sent it too: the same one again within this time is
-// the same wish.
+// mpirun hands on a SIGUSR1 that the batch system has sent to the ranks as well: the same signal
+// again within this time is the same wish.
 constexpr int64_t kSameWishMs = 2000;
 std::mutex mutex;
 int living = 0;  // objects; the ranks of a test are threads of one process

@@ -201,12 +201,12 @@ void judge_sharing(const std::vector<std::string>& answers, const std::vector<st
   }
   if (alone.empty()) return;
   const std::string& other = folders[static_cast<size_t>(alone.front())];
-  findings.push_back(
-      {Level::kError, "folder.not-shared",
-       ranks_text(alone) + " (" + other + ") does not see what rank 0 writes (" + folders[0] + ")",
-       "choose a --run-dir on a file system that all nodes mount alike, by an "
-       "absolute path",
-       ExitCode::kIo});
+  findings.push_back({Level::kError, "folder.not-shared",
+                      "what rank 0 writes (" + folders[0] + ") is not seen by " +
+                          ranks_text(alone) + " (" + other + ")",
+                      "choose a --run-dir on a file system that all nodes mount alike, by an "
+                      "absolute path",
+                      ExitCode::kIo});
 }
 
 void judge_room(const FolderReport& report, const FolderWishes& wishes, Findings& findings) {

@@ -100,6 +100,7 @@ what_code_means() {
     7) echo "input or output error, e.g. a full disk" ;;
     8) echo "saved on a signal" ;;
     9) echo "memory or a processor has gone wrong" ;;
+    143) echo "stopped by SIGTERM" ;;  # srun's, where one rank has ended with 8 before another
     *) (($1 > 128)) && echo "a rank was killed by signal $(($1 - 128))" || echo "not a code of the program" ;;
   esac
 }
@@ -112,7 +113,7 @@ run_state() {
   local steps last
   steps=$(sed -n 's/^ *steps: *\([0-9]*\).*/\1/p' "$RUN_DIR/config.textproto" 2>/dev/null | head -n 1)
   last=$(find "$RUN_DIR/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sed 's/.*step-0*//; s/^$/0/' | sort -n | tail -n 1)
-  echo "step ${last:-0} of ${steps:-?} is saved"
+  [[ -n $last ]] && echo "step $last of ${steps:-?} is saved" || echo "nothing is saved yet"
 }
 
 # exported_names: variables that mpirun passes on with -x.

@@ -14,7 +14,6 @@ import unittest
 import program
 
 QUICK = ("--seconds", "0.02", "--write-mib", "1", "--json")
-NODE = os.uname().nodename
 
 
 def rank_words(before, arguments, binary=program.BINARY):
@@ -90,7 +89,7 @@ class DoctorTest(unittest.TestCase):
         done = self.two("--run-dir", "run", first=("env", "-C", self.folder / "a"),
                         second=("env", "-C", self.folder / "b"))
         what, = self.names(done, ["folder.not-shared"], 7)
-        self.assertIn("rank 1", what)
+        self.assertRegex(what, "is not seen by rank 1 ")
 
     def test_singletons_under_srun(self):
         srun = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
@@ -124,7 +123,7 @@ class DoctorTest(unittest.TestCase):
         core = min(os.sched_getaffinity(0))
         bound = {"before": ("taskset", "-c", core), "environment": {"OMP_NUM_THREADS": "4"}}
         what, = self.names(self.one(**bound), ["cores.shared"], 0)
-        self.assertIn("4 threads on 1 core", what)
+        self.assertRegex(what, "[24] threads on 1 core for rank 0")  # LibTorch takes no more than there are
         done = self.one("--strict", **bound)
         self.assertEqual(done.returncode, 2)
 
@@ -160,7 +159,7 @@ class DoctorTest(unittest.TestCase):
     @unittest.skipIf(shutil.which("nvidia-smi"), "there may be a GPU")
     def test_gpus_that_are_not_there(self):
         what, = self.names(self.two("--backend", "NCCL"), ["gpus.none"], 2)
-        self.assertIn(f"ranks 0-1 on {NODE} sees no GPU", what.replace("see no", "sees no"))
+        self.assertIn("no GPU for ranks 0-1 on ", what)
 
     def test_locks(self):
         run_dir = self.folder / "locked"
@@ -188,7 +187,7 @@ class DoctorTest(unittest.TestCase):
         words = ("--config", config, "--run-dir", disk)
         self.names(self.one(*words), [], 0)
         what, = self.names(self.one(*words, "--set", "model.width=1024"), ["folder.space"], 7)
-        self.assertRegex(what, r"299\.\d MiB free, \d+\.\d MiB are needed")
+        self.assertRegex(what, r"\d+\.\d MiB free, \d+\.\d MiB are needed")
 
     def test_bandwidth_that_is_asked_for(self):
         self.names(self.two("--least-gbs", "1e6"), ["sums.slow"], 2)

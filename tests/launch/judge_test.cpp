@@ -71,7 +71,7 @@ TEST(Judge, ThreadsAgainstCoresAndTime) {
   ranks[1].cores = ranks[0].cores;  // bound to the same two
   Findings findings = judge_cores(ranks);
   ASSERT_EQ(checks(findings), "cores.shared");
-  EXPECT_EQ(findings[0].what, "ranks 0-1 on n0 compute with 4 threads on 2 cores");
+  EXPECT_EQ(findings[0].what, "4 threads on 2 cores for ranks 0-1 on n0");
   EXPECT_EQ(exit_code_of(findings, false), ExitCode::kDone);
   EXPECT_EQ(exit_code_of(findings, true), ExitCode::kBadConfig);
 

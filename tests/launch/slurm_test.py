@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """launch/slurm.sbatch on a real Slurm of two nodes on this machine: told to stop, the job saves, comes back, goes on
 and ends with the bits of a run that nobody stopped; it does not come back where that would not help."""
+import json
 import pathlib
-import time
 import unittest
 
 import program
@@ -12,12 +12,28 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SETTINGS = """
 CONFIG=({config})
 RUN_DIR={run_dir}
-TRAIN_OPTIONS=(--set train.steps={steps} --set schedule.decay_steps={steps} --set log.every=1 {more})
+TRAIN_OPTIONS=(--set train.steps={steps} --set schedule.decay_steps={steps} --set log.every=20 {more})
 DAGPAM=({binary})
 RANKS_PER_NODE=1
 NODES=2
 SLURM_OPTIONS=({options})
 """
+SWEEP = """
+recipes = ["{config}"]
+seeds = [1]
+baseline = "plain"
+threads = 1
+[set]
+train.steps = 20
+[[variant]]
+name = "plain"
+set.attention.kind = "SOFTMAX"
+[[variant]]
+name = "ours"
+set.attention.kind = "DAGPAM"
+"""
+# Where one rank has ended with 8 before another, srun ends that one itself and returns its 143.
+STOPPED = r"exit (8 \(saved on a signal|143 \(stopped by SIGTERM)\); step \d+ of"
 
 
 @unittest.skipIf(slurm_box.why_not(), slurm_box.why_not())
@@ -52,7 +68,7 @@ class SlurmTest(unittest.TestCase):
     def reference(self, name, steps, more=()):
         run_dir = self.folder / name
         program.check("train", "--config", self.config, "--run-dir", run_dir, "--set", f"train.steps={steps}",
-                      "--set", f"schedule.decay_steps={steps}", "--set", "log.every=1", *more, ranks=2)
+                      "--set", f"schedule.decay_steps={steps}", "--set", "log.every=20", *more, ranks=2)
         return run_dir
 
     def test_told_to_stop_it_comes_back_and_ends_with_the_same_bits(self):
@@ -62,27 +78,28 @@ class SlurmTest(unittest.TestCase):
         end = self.slurm.await_end(job)
         said = self.log(job)
         self.assertEqual((end["JobState"], end["Restarts"]), ("COMPLETED", "1"), said)
-        for words in ("nothing is wrong", "exit 8 (saved on a signal)", "asking for another turn", "start 2",
-                      "exit 0 (done); step 1500 of 1500 is saved"):
-            self.assertIn(words, said)
+        for words in ("nothing is wrong", STOPPED, "asking for another turn, after 0 before", "start 2",
+                      r"exit 0 \(done\); step 1500 of 1500 is saved"):
+            self.assertRegex(said, words)
+        self.assertNotIn("refuses", said)
         program.check("ckpt", "diff", self.reference("whole", 1500), self.folder / "stopped")
         lines, _ = program.metrics(self.folder / "stopped")
         whole, _ = program.metrics(self.folder / "whole")
         self.assertEqual(program.untimed(lines), program.untimed(whole))
 
-    def test_a_signal_that_reaches_script_and_ranks_is_one_wish(self):
+    def test_a_signal_to_the_scripts_own_processes_costs_steps_alone(self):
+        # srun itself takes SIGTERM as a wish to end the ranks at once.
         job = self.start(self.settings("full", 1500))
         self.await_step("full", 100)
         self.slurm.call("scancel", "--full", "--signal=TERM", job)
         end = self.slurm.await_end(job)
         said = self.log(job)
         self.assertEqual((end["JobState"], end["Restarts"]), ("COMPLETED", "1"), said)
-        self.assertIn("exit 8 (saved on a signal)", said)
-        self.assertNotIn("second signal", said)
+        self.assertIn("exit 0 (done); step 1500 of 1500 is saved", said)
 
     def test_a_lost_rank_brings_it_back(self):
         job = self.start(self.settings("lost", 1500, "--set checkpoint.every=100"))
-        self.await_step("lost", 150)
+        self.await_step("lost", 160)
         self.slurm.call("scancel", "--signal=KILL", f"{job}.1")  # step 0 was the doctor
         end = self.slurm.await_end(job)
         said = self.log(job)
@@ -97,8 +114,8 @@ class SlurmTest(unittest.TestCase):
         self.assertIn("optimizer.lr", said)
 
     def test_a_run_folder_of_another_model_ends_it_without_the_doctor(self):
-        self.reference("taken", 4)
-        settings = self.settings("taken", 4, "--set model.layers=1")
+        self.reference("taken", 20)
+        settings = self.settings("taken", 20, "--set model.layers=1")
         settings.write_text(settings.read_text() + "PREFLIGHT=0\n")
         end = self.slurm.await_end(job := self.start(settings))
         self.assertEqual((end["JobState"], end["Restarts"]), ("FAILED", "0"), self.log(job))
@@ -110,17 +127,29 @@ class SlurmTest(unittest.TestCase):
         job = self.start(self.settings("limit", 1_000_000, "--set schedule.decay_steps=1000 --set train.eval_every=0 "
                                        "--set checkpoint.every=200 --set checkpoint.keep=2",
                                        "--time=1 --signal=TERM@0"))
-        self.await_step("limit", 10)
+        self.await_step("limit", 20)
         self.slurm.await_true(lambda: self.slurm.show(job).get("Restarts") == "1" or
                               self.slurm.show(job).get("JobState") in ("TIMEOUT", "FAILED", "COMPLETED"), 180, "limit")
         if self.slurm.show(job).get("Restarts") != "1":
             self.slurm.call("scontrol", "requeue", job)
-        self.slurm.await_true(lambda: "start 2; step" in self.log(job) and "resumed" in self.log(job), 120, "start 2")
+        self.slurm.await_true(lambda: "start 2; step" in self.log(job) and "resuming from" in self.log(job), 120, "start 2")
         (self.folder / "limit" / "STOP").touch()
         end = self.slurm.await_end(job)
         said = self.log(job)
         self.assertEqual(end["JobState"], "COMPLETED", said)
-        self.assertNotIn("start 2; step 0 of", said)
+        self.assertNotIn("start 2; nothing", said)
+
+    def test_a_sweep_as_array_jobs(self):
+        file, out = self.folder / "sweep.toml", self.folder / "sweep"
+        file.write_text(SWEEP.format(config=self.config))
+        said = self.slurm.call(ROOT / "launch" / "sweep", file, "--program", program.BINARY, "--out", out, "--slurm",
+                               "--submit").stdout
+        self.assertIn("runs.sbatch, 2 tasks, submitted as", said)
+        self.slurm.await_true(lambda: not self.slurm.call("squeue", "-h").stdout.strip(), 200, "the sweep")
+        logs = "".join(path.read_text() for path in (out / "logs").glob("slurm-*"))
+        self.assertTrue((out / "report.html").exists(), logs)
+        runs = json.loads((out / "table.json").read_text())["runs"]
+        self.assertEqual([run["state"] for run in runs], ["done", "done"], logs)
 
     def test_singletons_are_refused(self):
         done = self.slurm.call("srun", "--mpi=none", "-n2", program.BINARY, "train", "--config", self.config,
@@ -130,12 +159,11 @@ class SlurmTest(unittest.TestCase):
         self.assertFalse((self.folder / "singletons").exists())
 
     def test_before_the_time_limit_it_saves_and_comes_back(self):
-        start = time.monotonic()
         job = self.start(self.settings("early", 1_000_000, "--set schedule.decay_steps=1000 --set train.eval_every=0",
                                        "--time=2 --signal=TERM@100"))
         self.slurm.await_true(lambda: self.slurm.show(job).get("Restarts") == "1", 180, "another turn")
-        self.assertIn("exit 8 (saved on a signal)", self.log(job), time.monotonic() - start)
-        self.slurm.await_true(lambda: "resumed" in self.log(job), 120, "going on")
+        self.assertRegex(self.log(job), STOPPED)
+        self.slurm.await_true(lambda: "resuming from" in self.log(job), 120, "going on")
         (self.folder / "early" / "STOP").touch()
         self.assertEqual(self.slurm.await_end(job)["JobState"], "COMPLETED", self.log(job))
 
