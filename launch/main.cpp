@@ -45,6 +45,9 @@ Failure failure_of(const std::exception& error) {
   if (dynamic_cast<const parallel::RanksDiffer*>(&error)) {
     return {ExitCode::kBadConfig, error.what()};
   }
+  if (dynamic_cast<const parallel::LaunchMismatch*>(&error)) {
+    return {ExitCode::kBadConfig, error.what()};
+  }
   if (dynamic_cast<const parallel::BackendUnavailable*>(&error)) {
     return {ExitCode::kBadConfig, error.what()};
   }
@@ -92,6 +95,7 @@ int run(int argc, char** argv) {
   add_analyze_command(app, program);
   add_report_command(app, program);
   add_bench_command(app, program);
+  add_doctor_command(app, program);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

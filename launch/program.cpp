@@ -17,22 +17,16 @@
 
 namespace dagpam::launch {
 
-namespace {
-
-// Of the file that this process runs.
-std::string own_digest() {
+std::string program_digest() {
   data::StreamDigest digest;
   digest.update(data::InputFile("/proc/self/exe"));
   return digest.hex();
 }
 
-}  // namespace
-
 Program::Program() = default;
 Program::~Program() = default;
 
-parallel::Communicator& Program::world(int64_t timeout_s, const std::string& asked,
-                                       const std::string& shared_memory) {
+parallel::Session& Program::open_session() {
   if (!session) {
     session = std::make_unique<parallel::Session>();
     if (std::getenv("OMP_NUM_THREADS") == nullptr) {
@@ -41,6 +35,12 @@ parallel::Communicator& Program::world(int64_t timeout_s, const std::string& ask
     }
     trainer::open_log(session->rank(), session->size());
   }
+  return *session;
+}
+
+parallel::Communicator& Program::world(int64_t timeout_s, const std::string& asked,
+                                       const std::string& shared_memory) {
+  open_session();
   if (!world_) {
     auto opened = parallel::open_world(*session, parallel::parse_backend(asked),
                                        std::chrono::seconds(timeout_s),
@@ -48,7 +48,7 @@ parallel::Communicator& Program::world(int64_t timeout_s, const std::string& ask
     world_ = std::move(opened.communicator);
     backend = std::move(opened.describe);
     if (world_->size() > 1) {
-      parallel::require_same_on_all_ranks(*world_, "the program", own_digest(),
+      parallel::require_same_on_all_ranks(*world_, "the program", program_digest(),
                                           "start the same build on every node");
     }
   }

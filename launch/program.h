@@ -38,6 +38,9 @@ struct Program {
   // As the config says.
   parallel::Communicator& world(const configs::RunConfig& config);
 
+  // MPI and the number of threads alone, once. world() calls it.
+  parallel::Session& open_session();
+
   // After world(): another group of all ranks, over MPI alone, for benchmarks.
   std::unique_ptr<parallel::Communicator> plain_world();
 
@@ -56,6 +59,10 @@ void add_ckpt_command(CLI::App& app, Program& program);
 void add_analyze_command(CLI::App& app, Program& program);
 void add_report_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
+void add_doctor_command(CLI::App& app, Program& program);
+
+// Of the file that this process runs: the same on every rank of a job.
+std::string program_digest();
 
 // --backend, where no config says it.
 void add_backend_option(CLI::App& command, std::string& backend);

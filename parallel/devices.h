@@ -14,6 +14,13 @@ struct Devices {
 };
 const Devices& visible_devices();
 
+// As CUDA counts them (13000 is 13.0): of the runtime, and the newest that the driver serves. 0
+// where there is none.
+struct CudaVersions {
+  int runtime = 0, driver = 0;
+};
+CudaVersions cuda_versions();
+
 // Makes `device` the one that this thread computes on, before its first use, with what repeatable
 // results need of the libraries (CUBLAS_WORKSPACE_CONFIG, where the environment does not set it).
 // CPU: does nothing.

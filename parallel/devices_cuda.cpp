@@ -35,6 +35,13 @@ const Devices& visible_devices() {
   return devices;
 }
 
+CudaVersions cuda_versions() {
+  CudaVersions versions;
+  if (cudaRuntimeGetVersion(&versions.runtime) != cudaSuccess) versions.runtime = 0;
+  if (cudaDriverGetVersion(&versions.driver) != cudaSuccess) versions.driver = 0;
+  return versions;
+}
+
 void use_device(at::Device device) {
   if (!device.is_cuda()) return;
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);

@@ -10,6 +10,8 @@ const Devices& visible_devices() {
   return none;
 }
 
+CudaVersions cuda_versions() { return {}; }
+
 void use_device(at::Device device) {
   TORCH_CHECK(!device.is_cuda(), device, ": the program was built without CUDA");
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <string>
 
 namespace dagpam::parallel {
 namespace {
@@ -37,6 +38,26 @@ std::optional<LauncherClaim> launcher_claim(const Environment& get) {
   }
   const auto processes = read(get, "SLURM_NTASKS", 1);
   return processes ? std::optional(LauncherClaim{"SLURM_NTASKS", *processes}) : std::nullopt;
+}
+
+std::string unconnected_launch(const Environment& get) {
+  const auto claim = launcher_claim(get);
+  if (!claim || claim->processes == 1 || !claim->variable.starts_with("SLURM_")) return "";
+  for (const char* manager : {"PMIX_RANK", "PMI_RANK", "PMI_FD"}) {
+    if (get(manager) != nullptr) return "";
+  }
+  return claim->variable + " says that srun started " + std::to_string(claim->processes) +
+         " processes, but none can find the others, since srun brought no PMIx along: start with "
+         "srun --mpi=pmix (srun --mpi=list shows what this Slurm has), or with mpirun inside the "
+         "allocation";
+}
+
+std::string launch_mismatch(const std::optional<LauncherClaim>& claim, int mpi_size) {
+  if (!claim || claim->processes == mpi_size) return "";
+  return claim->variable + " says that " + std::to_string(claim->processes) +
+         " processes were started, but MPI knows of " + std::to_string(mpi_size) +
+         ": the launcher belongs to another MPI than this program, and each process would train "
+         "alone; use the mpirun of Open MPI (or srun --mpi=pmix)";
 }
 
 int launched_rank(const Environment& get) {

@@ -19,6 +19,15 @@ struct LauncherClaim {
 // std::getenv, or a test's.
 std::optional<LauncherClaim> launcher_claim(const std::function<const char*(const char*)>& get);
 
+// Why processes that srun started would never find each other: it gave them no process manager
+// (--mpi=none, or a Slurm without the plugin), so MPI cannot open. "" where nothing speaks against
+// it. Known before MPI is opened, which ends the process in words of its own.
+std::string unconnected_launch(const std::function<const char*(const char*)>& get);
+
+// "SLURM_NTASKS says that 4 processes were started, but MPI knows of 1: ..."; "" where the claim
+// and MPI agree, or nobody claims anything.
+std::string launch_mismatch(const std::optional<LauncherClaim>& claim, int mpi_size);
+
 // This process's rank by the same launcher's word, for what happens before MPI is open; 0 without
 // one.
 int launched_rank(const std::function<const char*(const char*)>& get);

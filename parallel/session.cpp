@@ -43,6 +43,8 @@ Session::Session() : state_(std::make_unique<State>()) {
   // moves the whole tensor log P times. Rabenseifner's reduce-scatter and all-gather moves it about
   // twice.
   setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
+  const std::string unconnected = unconnected_launch(std::getenv);
+  if (!unconnected.empty()) throw LaunchMismatch(unconnected);
   int level = MPI_THREAD_SINGLE;
   DAGPAM_MPI_OPEN(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &level));
   DAGPAM_MPI_OPEN(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
@@ -53,13 +55,8 @@ Session::Session() : state_(std::make_unique<State>()) {
   DAGPAM_MPI_OPEN(MPI_Comm_rank(MPI_COMM_WORLD, &state_->rank));
   DAGPAM_MPI_OPEN(MPI_Comm_size(MPI_COMM_WORLD, &state_->size));
 
-  const std::optional<LauncherClaim> claim = launcher_claim(std::getenv);
-  if (claim && claim->processes != state_->size) {
-    throw CommError(claim->variable + " says that " + std::to_string(claim->processes) +
-                    " processes were started, but MPI knows of " + std::to_string(state_->size) +
-                    ": the launcher belongs to another MPI than this program, and each process "
-                    "would train alone; use the mpirun of Open MPI (or srun --mpi=pmix)");
-  }
+  const std::string mismatch = launch_mismatch(launcher_claim(std::getenv), state_->size);
+  if (!mismatch.empty()) throw LaunchMismatch(mismatch);
 
   MPI_Comm node = MPI_COMM_NULL;
   DAGPAM_MPI_OPEN(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, state_->rank,

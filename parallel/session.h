@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "parallel/communicator.h"
@@ -10,10 +11,16 @@
 
 namespace dagpam::parallel {
 
+// The launcher started several processes that do not know of each other (see launcher.h): each
+// would train the same model alone. One line: what was seen, and what to start with instead.
+class LaunchMismatch : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 // Opens MPI on construction and closes it on destruction (once per process). Without mpirun: one
-// rank. Sets MPI_ERRORS_RETURN, so that a failed call throws CommError. Throws CommError when the
-// launcher started several processes that do not know of each other (its own count differs from
-// MPI's, see launcher.h), which would train the same model N times.
+// rank. Sets MPI_ERRORS_RETURN, so that a failed call throws CommError. Throws LaunchMismatch,
+// where it can before MPI is opened.
 //
 // Closing MPI needs all ranks, so the destructor leaves it open where a call has failed or an
 // exception is on its way: the process then ends with its error, and mpirun ends the others. main()

@@ -3,8 +3,9 @@ function(dagpam_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(dagpam_${name} STATIC ${arg_SOURCES})
   add_library(dagpam::${name} ALIAS dagpam_${name})
-  target_include_directories(dagpam_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
-  target_link_libraries(dagpam_${name} PUBLIC ${arg_PUBLIC} PRIVATE dagpam::warnings ${arg_PRIVATE})
+  target_include_directories(dagpam_${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}>)
+  target_link_libraries(dagpam_${name} PUBLIC ${arg_PUBLIC} PRIVATE $<BUILD_INTERFACE:dagpam::warnings> ${arg_PRIVATE})
 endfunction()
 
 # dagpam_row_kernels(VARIABLE TARGET SOURCE): row kernels, one source without LibTorch, a build for each instruction

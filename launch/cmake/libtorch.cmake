@@ -26,27 +26,27 @@ endforeach()
 get_filename_component(dagpam_site_packages ${DAGPAM_LIBTORCH} DIRECTORY)
 file(GLOB dagpam_cuda_folders LIST_DIRECTORIES true ${dagpam_site_packages}/nvidia/*/lib)
 
-add_library(dagpam_torch INTERFACE)
-add_library(dagpam::torch ALIAS dagpam_torch)
-target_include_directories(dagpam_torch SYSTEM INTERFACE
+# Imported, so that the exported package names it and makes it again where it is found (dagpamConfig.cmake).
+add_library(dagpam::torch INTERFACE IMPORTED GLOBAL)
+target_include_directories(dagpam::torch SYSTEM INTERFACE
   ${dagpam_shadow} ${DAGPAM_LIBTORCH}/include ${DAGPAM_LIBTORCH}/include/torch/csrc/api/include)
-target_link_directories(dagpam_torch INTERFACE ${DAGPAM_LIBTORCH}/lib)
+target_link_directories(dagpam::torch INTERFACE ${DAGPAM_LIBTORCH}/lib)
 # libtorch.so and libtorch_cpu.so export parts of another libstdc++ (std::filesystem), whose remove_all calls
 # address 0 in this process. The options stand before all libraries, so the system's is found first.
-target_link_options(dagpam_torch INTERFACE
+target_link_options(dagpam::torch INTERFACE
   "LINKER:--push-state,--no-as-needed" -lstdc++ "LINKER:--pop-state")
 # allow-shlib-undefined: libtorch_cpu names libcudart and libcupti, found at run time through rpath.
-target_link_options(dagpam_torch INTERFACE
+target_link_options(dagpam::torch INTERFACE
   -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,${DAGPAM_LIBTORCH}/lib)
 foreach(folder IN LISTS dagpam_cuda_folders)
-  target_link_options(dagpam_torch INTERFACE -Wl,-rpath,${folder} -Wl,-rpath-link,${folder})
+  target_link_options(dagpam::torch INTERFACE -Wl,-rpath,${folder} -Wl,-rpath-link,${folder})
 endforeach()
 if(DAGPAM_CUDA)
   # Nothing names a symbol of libtorch_cuda: it registers its kernels when it is loaded.
-  target_link_libraries(dagpam_torch INTERFACE
+  target_link_libraries(dagpam::torch INTERFACE
     -Wl,--no-as-needed torch torch_cuda -Wl,--as-needed torch_cpu c10_cuda c10)
 else()
-  target_link_libraries(dagpam_torch INTERFACE torch_cpu c10)
+  target_link_libraries(dagpam::torch INTERFACE torch_cpu c10)
 endif()
 
 if(DAGPAM_CUDA)
@@ -54,9 +54,8 @@ if(DAGPAM_CUDA)
   if(NOT EXISTS ${dagpam_nccl_folder}/lib/libnccl.so.2)
     message(FATAL_ERROR "NCCL not found in '${dagpam_nccl_folder}': run ./launch/setup, or configure the preset cpu")
   endif()
-  add_library(dagpam_nccl SHARED IMPORTED)
-  add_library(dagpam::nccl ALIAS dagpam_nccl)
-  set_target_properties(dagpam_nccl PROPERTIES
+  add_library(dagpam::nccl SHARED IMPORTED GLOBAL)
+  set_target_properties(dagpam::nccl PROPERTIES
     IMPORTED_LOCATION ${dagpam_nccl_folder}/lib/libnccl.so.2
     INTERFACE_INCLUDE_DIRECTORIES ${dagpam_nccl_folder}/include)
 endif()

@@ -157,6 +157,17 @@ class StopTest(unittest.TestCase):
         self.assertIn("second signal", self.end(job, 8))
         self.assertEqual(list((run_dir / "checkpoints").glob("step-*")), [])
 
+    def test_the_same_signal_at_once_is_the_same_wish(self):
+        run_dir = self.folder / "handed_on"
+        job = self.start(run_dir, "--set", "train.steps=1000000", "--set", "schedule.decay_steps=100",
+                         "--set", "train.eval_every=0")
+        program.await_words(job, "step 30/")
+        job.send_signal(signal.SIGTERM)
+        time.sleep(0.001)  # signals of one number that both wait are one to the kernel too
+        job.send_signal(signal.SIGTERM)
+        self.assertNotIn("second signal", self.end(job, 8))
+        self.assertEqual(len(list((run_dir / "checkpoints").glob("step-*"))), 1)
+
     def test_the_files_save_and_stop(self):
         run_dir = self.folder / "files"
         job = self.start(run_dir, "--set", "train.steps=1000000", "--set", "schedule.decay_steps=100",
