@@ -14,15 +14,14 @@ class PairBatches final : public BatchSource {
   explicit PairBatches(std::unique_ptr<PairSource> source) : source_(std::move(source)) {}
 
   const Batch& next() override {
-    to_batch(source_->next(), source_->sidecar().special, batch_);
-    return batch_;
+    source_->next();
+    return source_->batch();
   }
   DataPosition position() const override { return source_->position(); }
   int64_t samples_per_epoch() const override { return source_->pairs_per_epoch(); }
 
  private:
   std::unique_ptr<PairSource> source_;
-  Batch batch_;
 };
 
 void fill_empty(const SpecialIds& special, Batch& batch) {

@@ -7,6 +7,7 @@
 
 #include "configs/errors.h"
 #include "data/loader_thread.h"
+#include "data/pair_batches.h"
 #include "data/pair_maker.h"
 #include "data/pair_order.h"
 
@@ -74,16 +75,18 @@ class PairLoader final : public PairSource {
         batches_per_epoch_(maker_.order().batches_of_epoch()),
         loader_(
             [this](Item& item) {
-              maker_.make(item.batch);
+              maker_.make(item.pairs);
+              to_batch(item.pairs, dataset_->special(), item.batch);
               item.next_sample = maker_.order().next_sample();
             },
-            ahead, Item{{}, maker_.order().next_sample()}) {}
+            ahead, Item{{}, {}, maker_.order().next_sample()}) {}
 
-  const PairBatch& next() override { return loader_.next().batch; }
+  const PairBatch& next() override { return loader_.next().pairs; }
+  const Batch& batch() const override { return loader_.current().batch; }
 
   DataPosition position() const override {
     const Item& current = loader_.current();
-    if (!current.batch.ends_step) {
+    if (!current.pairs.ends_step) {
       throw std::logic_error("the position in the data was asked for within a step");
     }
     return {current.next_sample, {dataset_->digest()}, {current.next_sample}, {0}};
@@ -91,12 +94,12 @@ class PairLoader final : public PairSource {
 
   int64_t pairs_per_epoch() const override { return dataset_->pairs(); }
   int64_t batches_per_epoch() const override { return batches_per_epoch_; }
-  const PairSidecar& sidecar() const override { return dataset_->sidecar(); }
 
  private:
   // A micro-batch, and where the run stands in its data after its step.
   struct Item {
-    PairBatch batch;
+    PairBatch pairs;
+    Batch batch;
     int64_t next_sample = 0;
   };
 

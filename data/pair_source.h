@@ -38,6 +38,9 @@ class PairSource {
   // ends_step; ranks may need different numbers. Good until the next call. Blocks only when the
   // loader thread is behind. Throws DataError (bad token id, file gone).
   virtual const PairBatch& next() = 0;
+  // The same rows as training takes them (data/pair_batches.h), made by the loader thread too. Good
+  // until the next call of next().
+  virtual const Batch& batch() const = 0;
   // After the micro-batches handed out so far; std::logic_error within a step. One entry in digests
   // and drawn.
   virtual DataPosition position() const = 0;
@@ -45,7 +48,6 @@ class PairSource {
   // Of the epoch in which the source was opened; others differ by a few, since pools fall
   // differently.
   virtual int64_t batches_per_epoch() const = 0;
-  virtual const PairSidecar& sidecar() const = 0;
 };
 
 // Opens PREFIX.train.{source,target} and starts the loader thread at `from`, at once wherever that

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "configs/errors.h"
+#include "data/pair_batches.h"
 #include "data/pair_evaluation.h"
 #include "data/tokenizer.h"
 #include "tests/data/scratch_folder.h"
@@ -126,6 +127,29 @@ TEST_F(PairSourceTest, RowsAreTheSentences) {
     EXPECT_TRUE(std::equal(row.inputs.begin() + 1, row.inputs.end(), row.targets.begin()));
     EXPECT_EQ(words(row.source, 0, 1), line(sources, row.pair));
     EXPECT_EQ(words(row.targets, 0, 1), line(targets, row.pair));
+  }
+}
+
+TEST_F(PairSourceTest, TheLoaderMakesWhatTrainingTakes) {
+  PairOptions o = options();
+  o.micro_tokens = 20;
+  o.ranks = 3;  // some steps have fewer rows than that
+  const auto expected = open_pairs(o, {});
+  const auto made = as_batches(open_pairs(o, {}));
+  Batch batch;
+  for (int i = 0; i < 60; ++i) {
+    to_batch(expected->next(), sidecar_.special, batch);
+    const Batch& found = made->next();
+    EXPECT_EQ(found.rows, batch.rows);
+    EXPECT_EQ(found.context, batch.context);
+    EXPECT_EQ(found.source_context, batch.source_context);
+    EXPECT_EQ(found.samples, batch.samples);
+    EXPECT_EQ(found.inputs, batch.inputs);
+    EXPECT_EQ(found.targets, batch.targets);
+    EXPECT_EQ(found.source, batch.source);
+    EXPECT_EQ(found.source_lengths, batch.source_lengths);
+    EXPECT_EQ(found.step_tokens, batch.step_tokens);
+    EXPECT_EQ(found.ends_step, batch.ends_step);
   }
 }
 
