@@ -13,7 +13,7 @@ set(dagpam_package ${CMAKE_INSTALL_LIBDIR}/cmake/dagpam)
 set(dagpam_headers ${CMAKE_INSTALL_INCLUDEDIR}/dagpam)
 set(dagpam_share ${CMAKE_INSTALL_DATADIR}/dagpam)
 
-set(dagpam_exported protos configs data parallel attention checkpoint telemetry trainer hopper_kernels)
+set(dagpam_exported protos event_protos configs data parallel attention checkpoint telemetry trainer hopper_kernels)
 foreach(name IN LISTS dagpam_exported)
   set_target_properties(dagpam_${name} PROPERTIES EXPORT_NAME ${name})
   list(APPEND dagpam_export_targets dagpam_${name})
@@ -32,11 +32,12 @@ install(DIRECTORY ${PROJECT_BINARY_DIR}/configs/ DESTINATION ${dagpam_headers}/c
 # The programs keep the paths that they were linked with: LibTorch's and NVIDIA's folders.
 set_target_properties(dagpam PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS dagpam dagpam-tokenize RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(PROGRAMS mpirun_local mpirun_hosts slurm.sbatch sweep bleu figures DESTINATION ${dagpam_share}/launch)
+install(PROGRAMS mpirun_local mpirun_hosts slurm.sbatch sweep bleu figures plot to_wandb
+  DESTINATION ${dagpam_share}/launch)
 install(FILES cluster.env.example DESTINATION ${dagpam_share}/launch)
 install(PROGRAMS lib/bind_rank DESTINATION ${dagpam_share}/launch/lib)
 install(FILES lib/common.sh lib/cluster.sh DESTINATION ${dagpam_share}/launch/lib)
-install(DIRECTORY lib/sweep lib/figures DESTINATION ${dagpam_share}/launch/lib PATTERN __pycache__ EXCLUDE)
+install(DIRECTORY lib/sweep lib/figures lib/runs DESTINATION ${dagpam_share}/launch/lib PATTERN __pycache__ EXCLUDE)
 install(DIRECTORY sweeps DESTINATION ${dagpam_share}/launch)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/configs/recipes DESTINATION ${dagpam_share}/configs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR})
