@@ -5,8 +5,8 @@ namespace dagpam::trainer {
 
 // While one lives, the first of the three signals is only remembered; a second one ends the process
 // at once and says so (exit code 8, nothing saved), but for the same one again within two seconds:
-// launchers hand on what the batch system has sent to the ranks as well. A reader of our output that has gone away
-// (SIGPIPE) is no reason to end. Several share what they hear.
+// launchers hand on what the batch system has sent to the ranks as well. A reader of our output
+// that has gone away (SIGPIPE) is no reason to end. Several share what they hear.
 class StopSignal {
  public:
   StopSignal();

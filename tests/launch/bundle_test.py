@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """launch/bundle: packs, unpacks elsewhere, and runs with nothing but the C library and LibTorch from outside."""
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -59,6 +60,66 @@ class BundleTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(len(re.findall(r"against one rank, 2 steps: agree", done.stdout)), 2, done.stdout)
         self.assertEqual(done.stderr, "")
+
+    def in_bare_root(self, script):
+        """Runs a shell script in the bundle, in a root file system of a C library, a shell, /proc and /dev, beside
+        LibTorch's files, and nothing else."""
+        root = pathlib.Path(self.folder.name) / "root"
+        if not root.exists():
+            for name in ("bin", "lib", "lib64", "proc", "dev", "tmp", "torch"):
+                (root / name).mkdir(parents=True)
+            libc = pathlib.Path(re.search(r"libc\.so\.6 => (\S+)", subprocess.run(
+                ["ldd", "/bin/sh"], capture_output=True, text=True, check=True).stdout).group(1)).parent
+            for name in ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libresolv.so.2",
+                         "libutil.so.1"):
+                shutil.copy(libc / name, root / "lib")
+            for loader in pathlib.Path("/lib64").glob("ld-linux*"):
+                shutil.copy(loader, root / "lib64")
+            shutil.copy("/bin/sh", root / "bin" / "sh")
+            shutil.copytree(self.tree, root / "bundle")
+        (root / "tmp" / "script").write_text(script)
+        inside = ('mount --bind "$2" "$1/torch" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && '
+                  'exec chroot "$1" /bin/sh -e /tmp/script')
+        done = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            self.skipTest(f"no name spaces here: {done.stderr.strip()}")
+        return subprocess.run(["unshare", "--mount", "sh", "-c", inside, "sh", root, self.torch.parent], check=False,
+                              env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=200)
+
+    def test_trains_in_a_bare_root(self):
+        done = self.in_bare_root("""cd /bundle
+            export PATH=/bin DAGPAM_TORCH=/torch/torch OMP_NUM_THREADS=1
+            train() { ./run "$@" --config configs/recipes/kjv_tiny.textproto --set "data.train=[{prefix: 'corpus/genesis'}]" \
+              --set data.valid=corpus/genesis --set data.test= --set model.layers=1 --set model.width=32 \
+              --set model.context=32 --set train.steps=4 --set schedule.warmup_steps=1 --set schedule.decay_steps=4 \
+              --set train.eval_batches=2; }
+            train dagpam train --run-dir runs/one
+            train mpirun -n 2 --oversubscribe --bind-to none dagpam train --run-dir runs/two
+            ./run mpirun -n 2 --oversubscribe --bind-to none dagpam doctor --seconds 0.02 --run-dir runs/two
+            ./run dagpam ckpt verify runs/two
+            ./run dagpam-tokenize --help >/dev/null
+            ./run mpirun -n 1 dagpam-that-is-not-there || echo "its own words: $?"
+            """)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(done.stderr.count("saved in runs/"), 2, done.stderr)
+        losses = re.findall(r"step 4/4 \| loss (\S+)", done.stderr)
+        self.assertEqual(len(losses), 2, done.stderr)
+        self.assertAlmostEqual(float(losses[0]), float(losses[1]), places=3)
+        self.assertIn("nothing is wrong", done.stdout)
+        self.assertIn("its own words", done.stdout)
+        self.assertIn("mpirun was unable to find the specified executable file", done.stderr)  # from its help files
+        self.assertNotIn("not found\n", done.stderr)
+
+    def test_other_hosts_need_nothing_but_the_bundle(self):
+        hosts, shell = (pathlib.Path(self.folder.name) / name for name in ("hosts", "shell"))
+        hosts.write_text("farone slots=1\nfartwo slots=1\n")
+        shell.write_text('#!/bin/sh\nshift\nexec env -i PATH=/usr/bin:/bin HOME=/ sh -c "$*"\n')  # ssh, but for the way
+        shell.chmod(0o755)
+        done = self.run_in_bundle("mpirun", "--hostfile", str(hosts), "-n", "2", "--bind-to", "none", "-x",
+                                  "LD_LIBRARY_PATH", "-x", "OMP_NUM_THREADS", "bin/dagpam", "doctor", "--seconds", "0.02",
+                                  OMPI_MCA_plm_rsh_agent=str(shell))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("nothing is wrong", done.stdout)
 
     @unittest.skipIf(shutil.which("nvidia-smi"), "with a GPU it would make the whole report")
     def test_gpu_report_says_that_there_is_no_gpu(self):

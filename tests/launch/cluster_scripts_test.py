@@ -70,7 +70,19 @@ class ClusterScriptsTest(Scripts):
         program.check("ckpt", "diff", self.folder / "whole", run_dir)
 
     def test_hosts_get_ranks_and_variables(self):
+        # Two other hosts that are this one, with nothing of our environment.
+        shell = self.executable("ssh_to_here", '#!/bin/sh\nshift\nexec env -i PATH="$PATH" HOME=/ sh -c "$*"\n')
         hosts = self.folder / "hosts"
+        hosts.write_text("# two others\nfarone slots=1\nfartwo slots=1\n")
+        settings = self.settings(f"HOSTFILE={hosts}\nexport NCCL_ALGO=Ring")
+        # Names that do not resolve, but for the one finding that they are.
+        said = self.call("mpirun_hosts", settings, "doctor", "--seconds", "0.02", code=2,
+                         OMPI_MCA_plm_rsh_agent=str(shell)).stdout
+        self.assertIn("farone, fartwo", said)
+        settings = self.settings(f"HOSTFILE={hosts}\nexport NCCL_ALGO=Ring\nRANKS_PER_NODE=1")
+        said = self.call("mpirun_hosts", settings, "bench", "comm", "--ops", "all_reduce", "--max-bytes", "4096",
+                         OMPI_MCA_plm_rsh_agent=str(shell)).stdout
+        self.assertIn("# 2 ranks of", said)
         hosts.write_text("# this machine\nlocalhost slots=2\n")
         settings = self.settings(f"HOSTFILE={hosts}\nexport NCCL_ALGO=Ring")
         said = self.call("mpirun_hosts", settings, "doctor", "--seconds", "0.02").stdout
