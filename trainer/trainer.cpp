@@ -130,14 +130,15 @@ void Run::start_state() {
   const std::string from =
       request_.resume.empty() ? "" : find_resume_point(request_.run_dir, request_.resume, world_);
   step_ = std::make_unique<TrainingStep>(plan_.config, *grid_);
+  std::string origin;  // told when the log's file is open
   if (!from.empty()) {
     progress_ = load(from);
     saved_step_ = progress_.step;
-    log_info("resuming from " + from + " (step " + std::to_string(progress_.step) +
+    origin = "resuming from " + from + " (step " + std::to_string(progress_.step) +
              ", saved by dp " + std::to_string(progress_.saved_dp) + " x tp " +
-             std::to_string(progress_.saved_tp) + ")");
+             std::to_string(progress_.saved_tp) + ")";
   } else {
-    if (request_.resume == "auto") log_info("no checkpoint yet: starting from step 0");
+    if (request_.resume == "auto") origin = "no checkpoint yet: starting from step 0";
     if (!request_.init_from.empty()) load_parameters(request_.init_from, *step_);
     progress_.run_id = new_run_id(world_);
   }
@@ -149,6 +150,7 @@ void Run::start_state() {
   }
   // The log's file comes last: a resume that was refused has changed nothing.
   open_log(world_.rank(), world_.size(), folder_.log(world_.rank()));
+  if (!origin.empty()) log_info(origin);
   hang_guard_->share(folder_.flight_recorder());
   if (first()) folder_.write_config(configs::print(plan_.config));
   reporter_ = std::make_unique<RunReporter>(plan_, folder_, world_, *grid_);

@@ -1,5 +1,6 @@
 """A headless Chromium driven through its debugging pipe: pages opened as files, with the network off."""
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -8,7 +9,6 @@ import select
 import shutil
 import subprocess
 import tempfile
-import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
@@ -25,20 +25,20 @@ class Browser:
     """One page. Messages of the protocol are JSON with a zero byte behind: in through descriptor 3, out through 4."""
 
     def __init__(self):
-        self.profile = tempfile.TemporaryDirectory(prefix="dagpam-browser-")
+        self.profile = tempfile.TemporaryDirectory(prefix="dagpam-browser-", ignore_cleanup_errors=True)
         to_read, self.to_browser = os.pipe()
         self.from_browser, to_write = os.pipe()
-
-        def descriptors():
-            os.dup2(os.dup(to_read), 3)
-            os.dup2(os.dup(to_write), 4)
-
-        # High numbers first, so that neither pipe is 3 or 4 itself when it is put there.
+        # High numbers, so that neither is 3 or 4 itself when the other is put there.
         to_read, to_write = self.high(to_read), self.high(to_write)
+
+        def put_in_place():
+            os.dup2(to_read, 3)
+            os.dup2(to_write, 4)
+
         self.process = subprocess.Popen(
-            [program(), *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"], preexec_fn=descriptors,
-            pass_fds=(3, 4, to_read, to_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env={**os.environ, "HOME": self.profile.name})
+            [program(), *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"], preexec_fn=put_in_place,
+            pass_fds=(3, 4), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "HOME": self.profile.name})
         os.close(to_read)
         os.close(to_write)
         self.buffer, self.numbers, self.session = b"", itertools.count(1), None
@@ -52,7 +52,6 @@ class Browser:
 
     @staticmethod
     def high(descriptor):
-        import fcntl
         moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
         os.close(descriptor)
         return moved
@@ -65,8 +64,6 @@ class Browser:
         self.process.wait(30)
         os.close(self.to_browser)
         os.close(self.from_browser)
-        time.sleep(0.1)
-        shutil.rmtree(self.profile.name, ignore_errors=True)
         self.profile.cleanup()
 
     def receive(self, patience=60):

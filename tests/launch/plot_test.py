@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLOT = ROOT / "launch" / "plot"
 sys.path.insert(0, str(ROOT / "launch" / "lib"))
 
-from runs import history  # noqa: E402  pylint: disable=wrong-import-position
+from metrics import history  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def has_matplotlib():

@@ -65,6 +65,12 @@ class TensorBoardTest(unittest.TestCase):
         shown = "".join(line[4:] for line in found["texts"]["config"][1][1].splitlines(keepends=True))
         self.assertEqual(shown, (self.run_dir / "config.textproto").read_text())
 
+    def test_a_report_names_the_resume(self):
+        page = self.folder / "report.html"
+        program.check("report", self.run_dir, "--out", page)
+        self.assertIn('<td>40 / 40</td>', page.read_text())
+        self.assertIn('<td>1 <span class="soft">@ 20</span></td>', page.read_text())
+
     def test_it_can_be_left_out(self):
         run_dir = self.folder / "without"
         program.check(*self.arguments, "--set", "log.tensorboard=false", "--run-dir", run_dir, "--stop-after", 1)
