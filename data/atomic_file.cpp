@@ -65,9 +65,9 @@ void AtomicFile::flush() {
   buffer_.clear();
 }
 
-void AtomicFile::sync() {
+void AtomicFile::sync(Durability durability) {
   flush();
-  if (::fsync(fd_) != 0) fail(path_, "make durable", errno);
+  if (durability == Durability::kDurable && ::fsync(fd_) != 0) fail(path_, "make durable", errno);
   // close() gives the descriptor up even where it fails, so it is never tried twice.
   if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail(path_, "close", errno);
 }

@@ -11,6 +11,9 @@
 
 namespace dagpam::data {
 
+// Whether a file must outlive a power cut; one that only passes something on need not.
+enum class Durability { kDurable, kPassing };
+
 class AtomicFile {
  public:
   // Creates the temporary file. The folder must exist.
@@ -25,7 +28,7 @@ class AtomicFile {
 
   // Writes out the buffer, makes the content durable and closes the file. Nothing can be written
   // afterwards.
-  void sync();
+  void sync(Durability durability = Durability::kDurable);
 
   // Renames to the final name, over a file of that name. Calls sync() where the caller did not. The
   // name is durable after sync_folder_of(path).

@@ -19,24 +19,6 @@ CharTokenizer::CharTokenizer(std::u32string symbols) : symbols_(std::move(symbol
   for (size_t i = 0; i < symbols_.size(); ++i) ids_[symbols_[i]] = static_cast<int32_t>(i);
 }
 
-std::unique_ptr<CharTokenizer> CharTokenizer::from_texts(std::span<const std::string_view> texts) {
-  std::vector<bool> seen(0x110000, false);
-  for (const auto text : texts) {
-    require_utf8(text, "training text");
-    for (size_t i = 0; i < text.size();) {
-      const CodePoint point = decode_code_point(text, i);
-      seen[point.value] = true;
-      i += static_cast<size_t>(point.length);
-    }
-  }
-  std::u32string symbols;
-  for (char32_t value = 0; value < seen.size(); ++value) {
-    if (seen[value]) symbols.push_back(value);
-  }
-  if (symbols.empty()) throw DataError("training text: empty, expected at least one character");
-  return std::make_unique<CharTokenizer>(std::move(symbols));
-}
-
 void CharTokenizer::encode(std::string_view text, std::vector<int32_t>& out) const {
   require_utf8(text, "text");
   for (size_t i = 0; i < text.size();) {
@@ -70,14 +52,7 @@ std::string CharTokenizer::to_json() const {
 }
 
 size_t CharTokenizer::cut(std::string_view text, size_t limit) const {
-  const auto continues = [&text](size_t i) {
-    return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0u) == 0x80u;
-  };
-  size_t place = limit;
-  while (place > 1 && continues(place)) --place;
-  if (!continues(place)) return place;
-  while (continues(limit)) ++limit;
-  return limit;
+  return cut_behind_character(text, limit);
 }
 
 }  // namespace dagpam::data

@@ -1,5 +1,5 @@
 // data/char_tokenizer.h: one token a Unicode code point; the vocabulary is what the training texts
-// hold.
+// hold (data/vocabulary.h).
 #pragma once
 
 #include "data/tokenizer.h"
@@ -10,9 +10,6 @@ class CharTokenizer : public Tokenizer {
  public:
   // Symbols in ascending order without repeats, at least one: symbol i has id i. Throws DataError.
   explicit CharTokenizer(std::u32string symbols);
-
-  // Throws TextError where a text is not UTF-8, DataError where all are empty.
-  static std::unique_ptr<CharTokenizer> from_texts(std::span<const std::string_view> texts);
 
   std::string kind() const override { return "char"; }
   int64_t vocab_size() const override { return static_cast<int64_t>(symbols_.size()); }

@@ -58,20 +58,21 @@ void IndexedWriter::end_document() {
   if (sequences > before) document_ends_.push_back(sequences);
 }
 
-void IndexedWriter::finish() {
+void IndexedWriter::finish(Durability durability) {
   end_document();
   if (tokens_ == 0) {
     throw DataError(path_ + ".bin: 0 tokens to write, expected at least 1: the text is empty");
   }
   write_index();
-  bin_.sync();
-  idx_.sync();
+  bin_.sync(durability);
+  idx_.sync(durability);
+  const bool durable = durability == Durability::kDurable;
   // An index of an earlier data set must never stand beside the new tokens, not even after a power
   // cut.
-  if (std::remove(idx_.path().c_str()) == 0) sync_folder_of(path_);
+  if (std::remove(idx_.path().c_str()) == 0 && durable) sync_folder_of(path_);
   bin_.commit();
   idx_.commit();
-  sync_folder_of(path_);
+  if (durable) sync_folder_of(path_);
   digest_ = bytes_so_far_.hex();
 }
 

@@ -42,7 +42,8 @@ class IndexedWriter {
 
   // Ends an open document, makes both files durable and gives them their names, .idx last (a .bin
   // without its .idx is no data set). Throws DataError where no token was added. Call once.
-  void finish();
+  // kPassing: not durable, for another to read now.
+  void finish(Durability durability = Durability::kDurable);
 
   int64_t tokens() const { return tokens_; }
   int64_t documents() const { return static_cast<int64_t>(document_ends_.size()); }

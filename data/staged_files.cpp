@@ -74,25 +74,35 @@ int take_lock(const std::string& path, Missing missing) {
   return -1;
 }
 
-// What killed calls left: every file whose name starts as that of a lock that can be had.
-void remove_left_over(const std::string& prefix) {
+// The files beside `prefix` whose name starts with its last part and `rest`.
+std::vector<fs::path> files_beside(const std::string& prefix, std::string_view rest) {
   const fs::path folder = fs::path(prefix).parent_path();
-  const std::string start = fs::path(prefix).filename().string() + std::string(kPartial);
+  const std::string start = fs::path(prefix).filename().string() + std::string(rest);
   std::vector<fs::path> files;
   std::error_code error;  // a folder that cannot be listed is left as it is
   for (fs::directory_iterator it(folder.empty() ? "." : folder, error), end; !error && it != end;
        it.increment(error)) {
     if (it->path().filename().string().starts_with(start)) files.push_back(it->path());
   }
-  for (const fs::path& lock : files) {
+  return files;
+}
+
+// Everything staged under a prefix, its lock last.
+void remove_staged(const std::string& staged) {
+  std::error_code error;
+  for (const fs::path& file : files_beside(staged, ".")) {
+    if (file.extension() != kLock) fs::remove(file, error);
+  }
+  fs::remove(staged + std::string(kLock), error);
+}
+
+// What killed calls left: every file whose name starts as that of a lock that can be had.
+void remove_left_over(const std::string& prefix) {
+  for (const fs::path& lock : files_beside(prefix, kPartial)) {
     if (lock.extension() != kLock) continue;
     const int fd = take_lock(lock.string(), Missing::kLeave);
     if (fd < 0) continue;
-    const std::string dead = lock.stem().string() + ".";
-    for (const fs::path& file : files) {
-      if (file != lock && file.filename().string().starts_with(dead)) fs::remove(file, error);
-    }
-    fs::remove(lock, error);
+    remove_staged((lock.parent_path() / lock.stem()).string());
     ::close(fd);
   }
 }
@@ -124,8 +134,7 @@ StagedFiles::StagedFiles(const std::string& prefix) : final_(prefix) {
 }
 
 StagedFiles::~StagedFiles() {
-  for (const char* suffix : kSuffixes) ::unlink((staged_ + suffix).c_str());
-  ::unlink((staged_ + std::string(kLock)).c_str());
+  remove_staged(staged_);
   ::close(lock_);
 }
 

@@ -17,7 +17,7 @@ class StagedFiles {
   // empty or ends in '/', IoError where its folder is missing or cannot be written, or a name that
   // will be written is a folder.
   explicit StagedFiles(const std::string& prefix);
-  // Removes what was staged and not published.
+  // Removes what was staged and not published: all files whose names start with prefix() + ".".
   ~StagedFiles();
   StagedFiles(const StagedFiles&) = delete;
   StagedFiles& operator=(const StagedFiles&) = delete;

@@ -8,11 +8,15 @@
 #include "data/digest.h"
 #include "data/gpt2_files.h"
 #include "data/gpt2_tokenizer.h"
+#include "data/hf_tokenizer.h"
 #include "data/lines.h"
+#include "data/mapped_file.h"
+#include "data/sidecar_file.h"
 #include "data/spm_tokenizer.h"
 #include "data/strict_json.h"
 #include "data/text_error.h"
 #include "data/utf8.h"
+#include "data/vocabulary.h"
 #include "data/word_tokenizer.h"
 
 namespace dagpam::data {
@@ -20,6 +24,7 @@ namespace {
 
 constexpr std::string_view kGpt2Prefix = "gpt2:";
 constexpr std::string_view kSpmPrefix = "spm:";
+constexpr std::string_view kJsonPrefix = "json:";
 
 std::u32string code_points(std::string_view text) {
   std::u32string points;
@@ -29,6 +34,19 @@ std::u32string code_points(std::string_view text) {
     i += static_cast<size_t>(point.length);
   }
   return points;
+}
+
+// A description alone, or that of a data set of any kind.
+std::unique_ptr<Tokenizer> tokenizer_of_file(const std::string& path) {
+  const MappedFile file(path);
+  const nlohmann::json object = parse_object(file.bytes(), path);
+  try {
+    if (object.contains("kind")) return tokenizer_from_json(file.bytes());
+    return tokenizer_from_json(tokenizer_fields(object, path).json);
+  } catch (const DataError& error) {
+    const std::string message = error.what();
+    throw DataError(message.starts_with(path) ? message : path + ": " + message);
+  }
 }
 
 }  // namespace
@@ -56,18 +74,24 @@ void Tokenizer::require_id(int32_t id) const {
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
                                           std::span<const std::string_view> training_texts) {
+  if (const std::unique_ptr<Vocabulary> vocabulary = vocabulary_of(spec)) {
+    for (const std::string_view text : training_texts) vocabulary->add(text);
+    return vocabulary->tokenizer();
+  }
   if (spec == "byte") return std::make_unique<ByteTokenizer>();
-  if (spec == "char") return CharTokenizer::from_texts(training_texts);
-  if (spec == "word") return WordTokenizer::from_texts(training_texts);
   if (spec.starts_with(kGpt2Prefix) && spec.size() > kGpt2Prefix.size()) {
     return std::make_unique<Gpt2Tokenizer>(read_gpt2_files(spec.substr(kGpt2Prefix.size())));
   }
   if (spec.starts_with(kSpmPrefix) && spec.size() > kSpmPrefix.size()) {
     return SpmTokenizer::from_file(spec.substr(kSpmPrefix.size()));
   }
+  if (spec.starts_with(kJsonPrefix) && spec.size() > kJsonPrefix.size()) {
+    return tokenizer_of_file(spec.substr(kJsonPrefix.size()));
+  }
   throw ConfigError("--tokenizer '" + spec +
-                    "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and vocab.bpe) "
-                    "or spm:MODEL (of `dagpam-tokenize train`)");
+                    "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and "
+                    "vocab.bpe), spm:MODEL (of `dagpam-tokenize train`) or json:FILE (of another "
+                    "data set or a checkpoint)");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text) {
@@ -96,8 +120,9 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json) {
         strings_field(object, "tokens", source), strings_field(object, "merges", source), source});
   }
   if (kind == "spm") return spm_from_json(json);
+  if (kind == "hf") return hf_from_json(json);
   throw DataError(source + ": kind " + quote_for_message(kind) +
-                  ": expected byte, char, word, gpt2 or spm");
+                  ": expected byte, char, word, gpt2, spm or hf");
 }
 
 }  // namespace dagpam::data

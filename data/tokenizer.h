@@ -20,7 +20,7 @@ struct SpecialIds {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  virtual std::string kind() const = 0;  // "byte", "char", "word", "gpt2", "spm"
+  virtual std::string kind() const = 0;  // "byte", "char", "word", "gpt2", "spm", "hf"
   virtual int64_t vocab_size() const = 0;
 
   // Appends the ids of `text`. Throws TextError (a DataError, data/text_error.h) naming position
@@ -66,10 +66,11 @@ class Tokenizer {
   void require_id(int32_t id) const;
 };
 
-// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR, spm:MODEL. char and word take
-// their vocabulary from the training texts: characters (Unicode code points, by code point) or
-// words (by first appearance, with <eos>). Throws ConfigError for any other T, DataError where the
-// texts, the files in DIR or MODEL are bad.
+// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR, spm:MODEL, or json:FILE: what
+// to_json() gave, or the PREFIX.json of a data set that holds it. char and word take their
+// vocabulary from the training texts: characters (Unicode code points, by code point) or words (by
+// first appearance, with <eos>). Throws ConfigError for any other T, DataError where the texts, the
+// files in DIR, MODEL or FILE are bad.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
                                           std::span<const std::string_view> training_texts);
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text);

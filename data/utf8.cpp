@@ -83,6 +83,17 @@ size_t find_invalid_utf8(std::string_view text) {
   }
 }
 
+size_t cut_behind_character(std::string_view text, size_t limit) {
+  const auto continues = [&text](size_t i) {
+    return i < text.size() && is_continuation(byte_at(text, i));
+  };
+  size_t place = limit;
+  while (place > 1 && continues(place)) --place;
+  if (!continues(place)) return place;
+  while (continues(limit)) ++limit;
+  return limit;
+}
+
 int64_t count_code_points(std::string_view text) {
   int64_t count = 0;
   for (const char c : text) count += is_continuation(static_cast<unsigned char>(c)) ? 0 : 1;

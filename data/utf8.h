@@ -25,6 +25,11 @@ void append_code_point(char32_t value, std::string& out);
 // Byte offset of the first place that is not UTF-8, or text.size() where all of it is.
 size_t find_invalid_utf8(std::string_view text);
 
+// Where a text may be cut between characters: the last place in [1, limit] that no continuation
+// byte stands at, else the first one after, text.size() at most. 1 <= limit <= text.size(). Parts
+// of a text that is not UTF-8 show the same first place where it is not.
+size_t cut_behind_character(std::string_view text, size_t limit);
+
 // Code points of a valid text.
 int64_t count_code_points(std::string_view text);
 

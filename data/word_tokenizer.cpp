@@ -6,45 +6,10 @@
 #include "data/strict_json.h"
 #include "data/text_error.h"
 #include "data/utf8.h"
+#include "data/words.h"
 
 namespace dagpam::data {
 namespace {
-
-size_t line_end(std::string_view text, size_t begin) {
-  const size_t end = text.find('\n', begin);
-  return end == std::string_view::npos ? text.size() : end;
-}
-
-// The next word of text[begin, end), empty where there is none.
-std::string_view next_word(std::string_view text, size_t begin, size_t end) {
-  const auto skip = [&](bool white) {
-    size_t i = begin;
-    while (i < end) {
-      const CodePoint point = decode_code_point(text, i);
-      if (is_whitespace(point.value) != white) break;
-      i += static_cast<size_t>(point.length);
-    }
-    return i;
-  };
-  begin = skip(true);
-  return text.substr(begin, skip(false) - begin);
-}
-
-// Calls word(std::string_view) for each word and end_of_line() for each line of a valid text.
-template <typename Word, typename EndOfLine>
-void for_each_word(std::string_view text, Word word, EndOfLine end_of_line) {
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = line_end(text, begin);
-    while (true) {
-      const std::string_view next = next_word(text, begin, end);
-      if (next.empty()) break;
-      word(next);
-      begin = static_cast<size_t>(next.data() - text.data()) + next.size();
-    }
-    end_of_line();
-    begin = end + 1;
-  }
-}
 
 void require_word(const std::string& word) {
   require_utf8(word, "word tokenizer: a word of the vocabulary");
@@ -67,20 +32,6 @@ WordTokenizer::WordTokenizer(std::vector<std::string> words) : words_(std::move(
   end_of_line_ = find(kEndOfLine);
   unknown_ = find(kUnknownWord);
   if (end_of_line_ < 0) throw DataError("word tokenizer: the vocabulary lacks <eos>");
-}
-
-std::unique_ptr<WordTokenizer> WordTokenizer::from_texts(std::span<const std::string_view> texts) {
-  std::unordered_map<std::string_view, size_t> seen;
-  std::vector<std::string> words;
-  const auto add = [&](std::string_view word) {
-    if (seen.emplace(word, words.size()).second) words.emplace_back(word);
-  };
-  for (const auto text : texts) {
-    require_utf8(text, "training text");
-    for_each_word(text, add, [&add] { add(kEndOfLine); });
-  }
-  if (words.empty()) throw DataError("training text: empty, expected at least one line");
-  return std::make_unique<WordTokenizer>(std::move(words));
 }
 
 int32_t WordTokenizer::find(std::string_view word) const {

@@ -22,10 +22,6 @@ class WordTokenizer : public Tokenizer {
   // word, bad UTF-8.
   explicit WordTokenizer(std::vector<std::string> words);
 
-  // Ids by first appearance. Throws TextError where a text is not UTF-8, DataError where all are
-  // empty.
-  static std::unique_ptr<WordTokenizer> from_texts(std::span<const std::string_view> texts);
-
   std::string kind() const override { return "word"; }
   int64_t vocab_size() const override { return static_cast<int64_t>(words_.size()); }
 

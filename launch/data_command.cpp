@@ -7,21 +7,20 @@
 #include "data/batch_source.h"
 #include "data/encode_stream.h"
 #include "data/ngram.h"
-#include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "data/verify.h"
 #include "launch/pairs_command.h"
+#include "launch/prepare_command.h"
 #include "launch/program.h"
+#include "launch/sets_command.h"
 #include "trainer/run_data.h"
 #include "trainer/run_plan.h"
-#include "trainer/stop_signal.h"
 
 namespace dagpam::launch {
 
 namespace {
 
 struct Arguments {
-  data::PrepareOptions prepare;
   std::string prefix, split = "valid", tokenizer;
   std::vector<int> orders{3, 5};
   ConfigArguments config;
@@ -29,22 +28,6 @@ struct Arguments {
   int64_t batch_tokens = 0;
   bool json = false;
 };
-
-void prepare(const Arguments& arguments) {
-  const trainer::StopSignal signal;
-  data::PrepareOptions options = arguments.prepare;
-  options.give_up = [&] { return signal.received() != 0; };
-  const data::Sidecar made = data::prepare(options);
-  std::printf("%s: vocabulary %lld, tokenizer %s\n", arguments.prepare.out.c_str(),
-              static_cast<long long>(made.vocab_size), made.tokenizer_digest.c_str());
-  for (const data::SplitFields& split : data::kSplits) {
-    if (made.*split.tokens < 0) continue;
-    std::printf("  %-5s %12lld tokens %12lld characters %12lld bytes\n", split.name,
-                static_cast<long long>(made.*split.tokens),
-                static_cast<long long>(made.*split.characters),
-                static_cast<long long>(made.*split.bytes));
-  }
-}
 
 void print_report(const data::DatasetReport& report, bool verified) {
   if (report.pairs) print_pairs(report.prefix, *report.pairs);
@@ -132,28 +115,6 @@ void add_order(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) {
   command->callback([arguments] { order(*arguments); });
 }
 
-void add_prepare(CLI::App& parent, const std::shared_ptr<Arguments>& arguments) {
-  CLI::App* command = parent.add_subcommand(
-      "prepare", "Text files to PREFIX.{train,valid,test}.{bin,idx} and PREFIX.json");
-  data::PrepareOptions& options = arguments->prepare;
-  command
-      ->add_option("--train", options.train, "Training text, UTF-8; the vocabulary comes from it")
-      ->required()
-      ->type_name("FILE...");
-  command->add_option("--valid", options.valid, "Validation text")->type_name("FILE");
-  command->add_option("--test", options.test, "Test text")->type_name("FILE");
-  command
-      ->add_option("--tokenizer", options.tokenizer,
-                   "byte; char; word (whitespace words, <eos> a line); gpt2:DIR (encoder.json, "
-                   "vocab.bpe); spm:MODEL (of dagpam-tokenize)")
-      ->required()
-      ->type_name("T");
-  command->add_option("--out", options.out, "Prefix of the files to write")
-      ->required()
-      ->type_name("PREFIX");
-  command->callback([arguments] { prepare(*arguments); });
-}
-
 CLI::App* add_with_prefix(CLI::App& parent, const char* name, const char* help,
                           const std::shared_ptr<Arguments>& arguments) {
   CLI::App* command = parent.add_subcommand(name, help);
@@ -164,12 +125,13 @@ CLI::App* add_with_prefix(CLI::App& parent, const char* name, const char* help,
 
 }  // namespace
 
-void add_data_command(CLI::App& app, Program&) {
+void add_data_command(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* data = app.add_subcommand("data", "Prepare, look at and check data sets");
   data->require_subcommand(1);
-  add_prepare(*data, arguments);
+  add_prepare_command(*data, program);
   add_pairs_command(*data);
+  add_sets_commands(*data);
   CLI::App* const info = add_with_prefix(*data, "info", "Counts of every split", arguments);
   info->add_option("--batch-tokens", arguments->batch_tokens,
                    "Of sentence pairs: also how batches of at most so many tokens fill")

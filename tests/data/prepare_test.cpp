@@ -21,7 +21,7 @@ const std::string kAccented = "\xC3\xA9";
 PrepareOptions options_of(const ScratchFolder& folder, const std::string& tokenizer) {
   PrepareOptions options;
   options.train = {folder / "train.txt"};
-  options.valid = folder / "valid.txt";
+  options.valid = {folder / "valid.txt"};
   options.tokenizer = tokenizer;
   options.out = folder / "set";
   options.progress = nullptr;
@@ -142,7 +142,7 @@ TEST(PrepareTest, ANewDataSetReplacesTheOldOneWhole) {
   write_bytes(folder / "train.txt", "abc");
   write_bytes(folder / "valid.txt", "ab");
   PrepareOptions options = options_of(folder, "char");
-  options.test = folder / "valid.txt";
+  options.test = {folder / "valid.txt"};
   prepare(options);
   EXPECT_TRUE(folder.names().contains("set.test.bin"));
   write_bytes(folder / "train.txt", "abcdef");
@@ -181,9 +181,9 @@ class PrepareRefusalTest : public ::testing::Test {
 TEST_F(PrepareRefusalTest, BadTexts) {
   options_.train = {folder_ / "none.txt"};
   expect_refused<DataError>({folder_ / "none.txt", "No such file"});
-  options_.valid = folder_ / "folder";
+  options_.valid = {folder_ / "folder"};
   expect_refused<DataError>({folder_ / "folder", "is a folder"});
-  options_.valid = "/dev/zero";
+  options_.valid = {"/dev/zero"};
   expect_refused<DataError>({"/dev/zero", "no regular file"});
   options_.train = {folder_ / "train.txt", folder_ / "empty.txt"};
   expect_refused<DataError>({folder_ / "empty.txt", "empty text"});
@@ -219,7 +219,7 @@ TEST_F(PrepareRefusalTest, AnOutputThatIsAnInput) {
   options_.train = {folder_ / "text.json"};
   options_.out = folder_ / "text";
   expect_refused<ConfigError>({folder_ / "text.json", "--out"});
-  options_.valid = folder_ / "folder/../set.train.idx";
+  options_.valid = {folder_ / "folder/../set.train.idx"};
   expect_refused<ConfigError>({"set.train.idx", "--out"});
 }
 
@@ -269,8 +269,8 @@ void expect_counts(const KnownCounts& known) {
   const ScratchFolder folder;
   PrepareOptions options;
   options.train = {kShared + known.train};
-  options.valid = kShared + known.valid;
-  options.test = kShared + known.test;
+  options.valid = {kShared + known.valid};
+  options.test = {kShared + known.test};
   options.tokenizer = "word";
   options.out = folder / "set";
   const Sidecar made = prepare(options);

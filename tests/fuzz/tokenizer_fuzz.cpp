@@ -34,8 +34,8 @@ void use(const data::Tokenizer& tokenizer, const std::string& text) {
 }
 
 void use(const data::Tokenizer& tokenizer) {
-  // What spm encodes is another program's to say.
-  const bool is_here = tokenizer.kind() != "spm";
+  // What spm and hf encode is another program's to say.
+  const bool is_here = tokenizer.kind() != "spm" && tokenizer.kind() != "hf";
   for (const char* text : {"in the beginning", "a\n\n  b\xC3\xA9 <eos> c\t", "\xF0\x9F\x98\x80"}) {
     if (is_here) use(tokenizer, text);
   }
@@ -120,33 +120,35 @@ std::vector<Seed> seeds() {
   const std::string encoder = data::encoder_json(toy), merges = data::vocab_bpe(toy);
   const std::string zero(1, '\0');
   const std::string words = data::make_tokenizer("word", "in the beginning <unk>\n")->to_json();
-  return {{"j{\"kind\":\"byte\"}", true},
-          {"j" + data::make_tokenizer("char", "abc \n\xC3\xA9")->to_json(), true},
-          {"j" + words, true},
-          {"j" + data::Gpt2Tokenizer(toy).to_json(), true},
-          {"g" + encoder + zero + merges, true},
-          {"s" + sidecar_json(), true},
-          {"p" + pair_sidecar_json(), true},
-          {"j{\"kind\":\"spm\",\"vocab_size\":300,\"pad\":0,\"unk\":1,\"bos\":2,\"eos\":3,"
-           "\"line_end\":14,\"model\":\"Zm9v\"}",
-           true},
-          {"p" + sidecar_json(), false},
-          {"s" + pair_sidecar_json(), false},
-          {"l\"abc\"\n\"a \\u00e9\"\n", true},
-          {"j{\"kind\":\"word\",\"words\":[\"\"]}", false},
-          {"j{\"kind\":\"word\",\"words\":[\"a\",\"a\",\"<eos>\"]}", false},
-          {"j{\"kind\":\"char\",\"characters\":\"\\ud800\"}", false},
-          {"j{\"kind\":\"char\",\"characters\":\"aa\"}", false},
-          {"j{\"kind\":\"gpt2\",\"tokens\":[],\"merges\":[\"a b\"]}", false},
-          {"j" + std::string(2000, '['), false},
-          {"j{\"kind\":\"byte\",\"kind\":\"byte\"}", false},
-          {"g{\"a\":0,\"b\":18446744073709551615}" + zero + "a b\n", false},
-          {"g" + encoder + zero + merges + "a  b\n", false},
-          {"g" + encoder + zero + "t h\nt h\n", false},
-          {"s{\"vocab_size\":-1}", false},
-          {"l\"ab\n", false},
-          {"l\"xyz\"\n", false},
-          {"", false}};
+  return {
+      {"j{\"kind\":\"byte\"}", true},
+      {"j" + data::make_tokenizer("char", "abc \n\xC3\xA9")->to_json(), true},
+      {"j" + words, true},
+      {"j" + data::Gpt2Tokenizer(toy).to_json(), true},
+      {"g" + encoder + zero + merges, true},
+      {"s" + sidecar_json(), true},
+      {"p" + pair_sidecar_json(), true},
+      {"j{\"kind\":\"spm\",\"vocab_size\":300,\"pad\":0,\"unk\":1,\"bos\":2,\"eos\":3,"
+       "\"line_end\":14,\"model\":\"Zm9v\"}",
+       true},
+      {"j{\"kind\":\"hf\",\"vocab_size\":300,\"end_of_text\":-1,\"tokenizer_json\":\"{}\"}", true},
+      {"p" + sidecar_json(), false},
+      {"s" + pair_sidecar_json(), false},
+      {"l\"abc\"\n\"a \\u00e9\"\n", true},
+      {"j{\"kind\":\"word\",\"words\":[\"\"]}", false},
+      {"j{\"kind\":\"word\",\"words\":[\"a\",\"a\",\"<eos>\"]}", false},
+      {"j{\"kind\":\"char\",\"characters\":\"\\ud800\"}", false},
+      {"j{\"kind\":\"char\",\"characters\":\"aa\"}", false},
+      {"j{\"kind\":\"gpt2\",\"tokens\":[],\"merges\":[\"a b\"]}", false},
+      {"j" + std::string(2000, '['), false},
+      {"j{\"kind\":\"byte\",\"kind\":\"byte\"}", false},
+      {"g{\"a\":0,\"b\":18446744073709551615}" + zero + "a b\n", false},
+      {"g" + encoder + zero + merges + "a  b\n", false},
+      {"g" + encoder + zero + "t h\nt h\n", false},
+      {"s{\"vocab_size\":-1}", false},
+      {"l\"ab\n", false},
+      {"l\"xyz\"\n", false},
+      {"", false}};
 }
 
 bool run(std::string_view input) {

@@ -1,0 +1,1 @@
+"""What launch/prepare_hf is made of."""
