@@ -40,11 +40,8 @@ class ReportTest(unittest.TestCase):
             file.write('{"step": 610, "tok\n')
         out = self.folder / "kept.html"
         out.write_text("mine")
-        for arguments, code, words in (
-                ((self.a, bad), 3, "bad/metrics.jsonl:68:"),
-                ((self.a, self.folder / "none"), 3, "none: no such folder"),
-                ((self.a, self.folder), 3, "holds no config.textproto"),
-                ((self.a, self.a), 2, "named twice"), ((), 2, "runs is required"), ((self.a, "--points", 1), 2, "--points")):
+        # What is wrong with a file is told in many ways, which launch/report tests; each start takes a second.
+        for arguments, code, words in (((self.a, bad), 3, "bad/metrics.jsonl:68:"), ((), 2, "runs is required")):
             done = program.run("report", *arguments, "--out", out)
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(words, done.stderr)
