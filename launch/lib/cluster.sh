@@ -29,7 +29,9 @@ load_settings() {
 
 # GPUs of this node.
 count_gpus() {
-  if command -v nvidia-smi >/dev/null; then
+  if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+    tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
+  elif command -v nvidia-smi >/dev/null; then
     { nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true; } | grep -c '^[0-9]' || true
   else
     echo 0
@@ -100,7 +102,6 @@ what_code_means() {
     7) echo "input or output error, e.g. a full disk" ;;
     8) echo "saved on a signal" ;;
     9) echo "memory or a processor has gone wrong" ;;
-    143) echo "stopped by SIGTERM" ;;  # srun's, where one rank has ended with 8 before another
     *) (($1 > 128)) && echo "a rank was killed by signal $(($1 - 128))" || echo "not a code of the program" ;;
   esac
 }

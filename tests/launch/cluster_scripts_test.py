@@ -137,7 +137,7 @@ class ClusterScriptsTest(Scripts):
 class BindRankTest(Scripts):
     """Cores of ranks, on a machine of its own making: GPUs 0 and 1 beside cores 0-3, 2 and 3 beside 4-7."""
 
-    def bound(self, rank, ranks=4, threads=2, allowed="0-7", gpus=True):
+    def bound(self, rank, ranks=4, threads=2, allowed="0-7", gpus=True, **environment):
         """What bind_rank tells taskset, or '' where it leaves the rank alone."""
         system = self.folder / "sys"
         for node, cores in ((0, "0-3"), (1, "4-7")):
@@ -153,7 +153,7 @@ class BindRankTest(Scripts):
         self.executable("nvidia-smi", '#!/bin/sh\necho "00000000:${4}B:00.0"\n' if gpus else "#!/bin/sh\nexit 9\n")
         done = subprocess.run([LAUNCH / "lib" / "bind_rank", "echo"], capture_output=True, text=True, check=False, env={
             "PATH": f"{self.folder}/bin:/usr/bin:/bin", "DAGPAM_SYSFS": str(system), "DAGPAM_THREADS": str(threads),
-            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks)})
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks), **environment})
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
@@ -161,6 +161,10 @@ class BindRankTest(Scripts):
         self.assertEqual([self.bound(rank) for rank in range(4)], ["0,1", "2,3", "4,5", "6,7"])
         # Of the cores that may be used alone: of a control group, or of another launcher.
         self.assertEqual([self.bound(rank, threads=1, allowed="2,3,6-7") for rank in range(4)], ["2", "3", "6", "7"])
+
+    def test_the_gpus_that_are_visible_count(self):
+        self.assertEqual(self.bound(0, ranks=2, CUDA_VISIBLE_DEVICES="3,0"), "4,5")
+        self.assertEqual(self.bound(1, ranks=2, CUDA_VISIBLE_DEVICES="3,0"), "0,1")
 
     def test_ranks_without_gpus_share_out_the_cores(self):
         self.assertEqual([self.bound(rank, gpus=False) for rank in range(4)], ["0,1", "2,3", "4,5", "6,7"])

@@ -53,6 +53,32 @@ TEST(LaunchedRank, TheInnermostLauncherCounts) {
   EXPECT_EQ(rank_of({{"OMPI_COMM_WORLD_RANK", "one"}}), 0);
 }
 
+TEST(UnconnectedLaunch, SrunWithoutAManagerOfProcesses) {
+  const auto why = [](const Variables& variables) { return unconnected_launch(lookup(variables)); };
+  const Variables srun{{"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "4"}};
+  EXPECT_NE(why(srun).find("SLURM_STEP_NUM_TASKS says that srun started 4 processes"),
+            std::string::npos);
+  for (const char* manager : {"PMIX_RANK", "PMI_RANK", "PMI_FD"}) {
+    Variables managed = srun;
+    managed[manager] = "0";
+    EXPECT_EQ(why(managed), "") << manager;
+  }
+  EXPECT_EQ(why({{"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_NTASKS", "4"}}),
+            "");  // a shell of salloc
+  Variables mpirun = srun;
+  mpirun["OMPI_COMM_WORLD_SIZE"] = "4";
+  EXPECT_EQ(why(mpirun), "");
+  EXPECT_EQ(why({}), "");
+}
+
+TEST(LaunchMismatch, TheClaimAgainstMpi) {
+  EXPECT_EQ(launch_mismatch(std::nullopt, 1), "");
+  EXPECT_EQ(launch_mismatch(LauncherClaim{"PMI_SIZE", 4}, 4), "");
+  EXPECT_TRUE(
+      launch_mismatch(LauncherClaim{"PMI_SIZE", 4}, 1)
+          .starts_with("PMI_SIZE says that 4 processes were started, but MPI knows of 1: "));
+}
+
 TEST(LauncherClaim, WhatIsNoNumberSaysNothing) {
   for (const char* text : {"", "two", "2(x4)", "-1", "0", "99999999999999999999"}) {
     EXPECT_FALSE(claim_of({{"OMPI_COMM_WORLD_SIZE", text}})) << text;
