@@ -59,7 +59,7 @@ std::vector<Seed> seeds() {
   return {
       {"fab\n\n\xC3\xA9\n", true},
       {"la\nb\r\n\n \nc", true},
-      {"ba\nb\n\n\nc\n \t\nd\r\n\r\ne", true},
+      {"ba\nb\n\n\nc\n \t\nz\r\n\r\ne", true},
       {"j{\"text\": \"a\\nb\"}\n{\"id\": [1, {\"text\": null}], \"text\": \"\\u20ac\"}\n", true},
       {"j\n\n{\"text\": \"\"}\n{\"text\": \"x\"}", true},
       {"omine:valid=0.1", true},

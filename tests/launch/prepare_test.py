@@ -18,11 +18,10 @@ class PrepareTest(unittest.TestCase):
         self.folder = pathlib.Path(scratch.name)
         (self.folder / "out").mkdir()
 
-    def made(self, ranks, *words, out="set"):
-        """The files of a data set, by name, made by so many ranks in a folder of their own."""
-        folder = self.folder / f"{out}{ranks}"
-        folder.mkdir()
-        done = program.check("data", "prepare", *words, "--out", folder / "set", ranks=ranks)
+    def made(self, ranks, threads, *words):
+        """The files of a data set, by name, made by so many ranks and threads of each."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        done = program.check("data", "prepare", *words, "--threads", threads, "--out", folder / "set", ranks=ranks)
         self.assertEqual(done.stdout.count("vocabulary"), 1)  # one rank speaks
         return program.listing(folder)
 
@@ -30,13 +29,12 @@ class PrepareTest(unittest.TestCase):
         (self.folder / "a").write_bytes("\u20ac \xe9\r\n\nx".encode())  # fewer lines than ranks, no end of line
         (self.folder / "b").write_bytes("x\n\n\nx \u20ac\xe9\xe9\n".encode())
         texts = ("--train", self.folder / "a", self.folder / "b", "--valid", self.folder / "a")
-        for words in (("char",), ("word", "--documents", "blank-line")):
+        for words, jobs in ((("char",), ((3, 1),)), (("word", "--documents", "blank-line"), ((2, 1), (4, 1), (2, 3)))):
             words = (*texts, "--tokenizer", *words)
-            whole = self.made(1, *words, out=words[-1])
+            whole = self.made(1, 1, *words)
             self.assertEqual(len(whole), 5)
-            for ranks in (2, 3, 4):
-                self.assertEqual(self.made(ranks, *words, out=words[-1]), whole)
-            self.assertEqual(self.made(2, *words, "--threads", 3, out=words[-1] + "threads"), whole)
+            for ranks, threads in jobs:
+                self.assertEqual(self.made(ranks, threads, *words), whole)
 
     def test_a_refusal_is_one_line_and_leaves_nothing(self):
         text = self.folder / "a"

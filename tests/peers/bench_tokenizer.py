@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Times the `tokenizers` package's GPT-2 tokenizer on a text, one thread: the peer of `dagpam bench data`.
+"""Times the `tokenizers` package's GPT-2 tokenizer on a text: the peer of `dagpam bench data`.
 
 It encodes the text in one piece without offsets (encode_batch_fast), the fastest way on one core that was found;
---lines gives it line by line. Alone it prints one JSON object with step_ms, the median of --repetitions encodings; with
+--lines gives it line by line, which --threads share. Alone it prints one JSON object with step_ms, the median of --repetitions encodings; with
 --interactive it answers each line "N" of standard input with the object for N encodings.
 
 Example:
@@ -17,9 +17,6 @@ import resource
 import statistics
 import sys
 import time
-
-os.environ["RAYON_NUM_THREADS"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 try:
     import tokenizers
@@ -54,8 +51,12 @@ def main():
     parser.add_argument("--text", required=True, help="UTF-8")
     parser.add_argument("--lines", action="store_true", help="line by line in place of one piece")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="of the package, for --lines")
     parser.add_argument("--interactive", action="store_true", help="answer lines of standard input")
     args = parser.parse_args()
+    # Read when the package first encodes.
+    os.environ["RAYON_NUM_THREADS"] = str(args.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if args.threads > 1 else "false"
     encode = make_encoder(args)
     name = {"peer": f"tokenizers {tokenizers.__version__}"}
     encode()
