@@ -91,6 +91,7 @@ int run(int argc, char** argv) {
   add_ckpt_command(app, program);
   add_analyze_command(app, program);
   add_bench_command(app, program);
+  add_plan_command(app, program);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
