@@ -37,14 +37,19 @@ class OpenFile {
   int fd_;
 };
 
-[[noreturn]] void fail(const std::string& file, const std::string& problem) {
-  throw ConfigError("--config " + (file.empty() ? "''" : one_line(file)) + ": " + problem);
-}
+// What is read, as the command line names it.
+struct Named {
+  const std::string& file;
+  const std::string& option;
+  [[noreturn]] void fail(const std::string& problem) const {
+    throw ConfigError(option + " " + (file.empty() ? "''" : one_line(file)) + ": " + problem);
+  }
+};
 
 // The neighbour in its folder that the name may be a slip of.
-std::string missing_file_remedy(const std::string& file) {
+std::string missing_file_remedy(const Named& named) {
   namespace fs = std::filesystem;
-  const fs::path path(file);
+  const fs::path path(named.file);
   std::error_code ignored;
   std::vector<std::string> names;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -55,36 +60,38 @@ std::string missing_file_remedy(const std::string& file) {
   }
   const auto near = closest(path.filename().string(), names);
   if (near) return "did you mean " + one_line((path.parent_path() / *near).string()) + "?";
-  return "check the path; the recipes are in configs/recipes/";
+  return named.option == "--config" ? "check the path; the recipes are in configs/recipes/"
+                                    : "check the path; ready ones are in configs/clusters/";
 }
 
 }  // namespace
 
-std::string read_config_file(const std::string& file) {
-  if (file.empty()) fail(file, "the file's name is empty: name a .textproto file");
+std::string read_config_file(const std::string& file, const std::string& option) {
+  const Named named{file, option};
+  if (file.empty()) named.fail("the file's name is empty: name a .textproto file");
   // Without O_NONBLOCK a pipe that nobody writes to would hold the program here.
   const OpenFile fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd.get() < 0 && errno == ENOENT) fail(file, "no such file: " + missing_file_remedy(file));
+  if (fd.get() < 0 && errno == ENOENT) named.fail("no such file: " + missing_file_remedy(named));
   if (fd.get() < 0) {
-    fail(file, std::string("cannot be read (") + std::strerror(errno) +
-                   "): check the path and its permissions");
+    named.fail(std::string("cannot be read (") + std::strerror(errno) +
+               "): check the path and its permissions");
   }
   struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) fail(file, std::string("fstat: ") + std::strerror(errno));
-  if (S_ISDIR(info.st_mode)) fail(file, "is a folder: name a .textproto file in it");
-  if (!S_ISREG(info.st_mode)) fail(file, "is no regular file: name a .textproto file");
+  if (::fstat(fd.get(), &info) != 0) named.fail(std::string("fstat: ") + std::strerror(errno));
+  if (S_ISDIR(info.st_mode)) named.fail("is a folder: name a .textproto file in it");
+  if (!S_ISREG(info.st_mode)) named.fail("is no regular file: name a .textproto file");
   std::string text;
   std::vector<char> chunk(1 << 16);
   for (;;) {
     const ssize_t got = ::read(fd.get(), chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(file, std::string("read failed: ") + std::strerror(errno));
+    if (got < 0) named.fail(std::string("read failed: ") + std::strerror(errno));
     if (got == 0) break;
     text.append(chunk.data(), static_cast<size_t>(got));
     if (static_cast<int64_t>(text.size()) > kLargest) {
       const auto size = std::max<int64_t>(info.st_size, static_cast<int64_t>(text.size()));
-      fail(file, "holds " + std::to_string(size) + " bytes, a config at most " +
-                     std::to_string(kLargest) + ": is it the right file?");
+      named.fail("holds " + std::to_string(size) + " bytes, a config at most " +
+                 std::to_string(kLargest) + ": is it the right file?");
     }
   }
   // Some editors begin a file with a byte order mark, which is no part of the text.

@@ -29,8 +29,8 @@ void parse_text(const std::string& text, const Source& source, google::protobuf:
 void overlay(google::protobuf::Message& into, const google::protobuf::Message& from,
              const Written& written);
 
-// The whole of a text file. Throws ConfigError where there is no such file, it cannot be read, is
-// no regular file or holds more than 1 MiB.
-std::string read_config_file(const std::string& file);
+// The whole of a text file that `option` of the command line names. Throws ConfigError where there
+// is no such file, it cannot be read, is no regular file or holds more than 1 MiB.
+std::string read_config_file(const std::string& file, const std::string& option = "--config");
 
 }  // namespace dagpam::configs

@@ -92,11 +92,19 @@ std::string interval(const Range& range, bool whole) {
          shown(range.high) + (range.high_open ? ")" : "]");
 }
 
-void check_number(const std::string& path, const std::string& pattern, double value,
-                  const std::string& value_text, bool whole) {
-  const auto range = std::find_if(kRanges.begin(), kRanges.end(),
-                                  [&](const Range& r) { return r.path == pattern; });
-  if (range == kRanges.end()) throw ConfigError(path + ": has no range in configs/ranges.cpp");
+// A number as it stands in a message.
+struct Number {
+  std::string path, pattern;  // the second without indices
+  double value;
+  std::string text;
+  bool whole;
+};
+
+void check_number(const Number& number, std::span<const Range> ranges) {
+  const auto& [path, pattern, value, value_text, whole] = number;
+  const auto range = std::find_if(ranges.begin(), ranges.end(),
+                                  [&](const Range& r) { return r.path == number.pattern; });
+  if (range == ranges.end()) throw ConfigError(path + ": has no range in its schema's table");
   // Written so that NaN, which is neither, is refused.
   const bool above = range->low_open ? value > range->low : value >= range->low;
   const bool below = range->high_open ? value < range->high : value <= range->high;
@@ -116,26 +124,29 @@ void check_string(const std::string& path, const std::string& value) {
 
 // `index` of a list, -1 for a single value.
 void check_value(const Message& message, const FieldDescriptor* field, int index,
-                 const std::string& path, const std::string& pattern) {
+                 const std::string& path, const std::string& pattern,
+                 std::span<const Range> ranges) {
   const auto& reflection = *message.GetReflection();
   const bool list = index >= 0;
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT64: {
       const int64_t value = list ? reflection.GetRepeatedInt64(message, field, index)
                                  : reflection.GetInt64(message, field);
-      check_number(path, pattern, static_cast<double>(value), std::to_string(value), true);
+      check_number({path, pattern, static_cast<double>(value), std::to_string(value), true},
+                   ranges);
       break;
     }
     case FieldDescriptor::CPPTYPE_UINT64: {
       const uint64_t value = list ? reflection.GetRepeatedUInt64(message, field, index)
                                   : reflection.GetUInt64(message, field);
-      check_number(path, pattern, static_cast<double>(value), std::to_string(value), true);
+      check_number({path, pattern, static_cast<double>(value), std::to_string(value), true},
+                   ranges);
       break;
     }
     case FieldDescriptor::CPPTYPE_DOUBLE: {
       const double value = list ? reflection.GetRepeatedDouble(message, field, index)
                                 : reflection.GetDouble(message, field);
-      check_number(path, pattern, value, shown(value), false);
+      check_number({path, pattern, value, shown(value), false}, ranges);
       break;
     }
     case FieldDescriptor::CPPTYPE_STRING:
@@ -147,7 +158,8 @@ void check_value(const Message& message, const FieldDescriptor* field, int index
   }
 }
 
-void check_message(const Message& message, const std::string& path, const std::string& pattern) {
+void check_message(const Message& message, const std::string& path, const std::string& pattern,
+                   std::span<const Range> ranges) {
   std::vector<const FieldDescriptor*> present;
   const auto& reflection = *message.GetReflection();
   reflection.ListFields(message, &present);
@@ -159,12 +171,12 @@ void check_message(const Message& message, const std::string& path, const std::s
       const int index = field->is_repeated() ? i : -1;
       const std::string at = index < 0 ? field_path : field_path + "." + std::to_string(i);
       if (field->message_type() == nullptr) {
-        check_value(message, field, index, at, field_pattern);
+        check_value(message, field, index, at, field_pattern, ranges);
         continue;
       }
       const Message& inner = index < 0 ? reflection.GetMessage(message, field)
                                        : reflection.GetRepeatedMessage(message, field, i);
-      check_message(inner, at + ".", field_pattern + ".");
+      check_message(inner, at + ".", field_pattern + ".", ranges);
     }
   }
 }
@@ -173,6 +185,10 @@ void check_message(const Message& message, const std::string& path, const std::s
 
 std::span<const Range> ranges() { return kRanges; }
 
-void check_fields(const RunConfig& config) { check_message(config, "", ""); }
+void check_fields(const RunConfig& config) { check_fields(config, kRanges); }
+
+void check_fields(const Message& message, std::span<const Range> ranges) {
+  check_message(message, "", "", ranges);
+}
 
 }  // namespace dagpam::configs

@@ -25,4 +25,7 @@ std::span<const Range> ranges();
 // ConfigError at the first one outside, in schema order.
 void check_fields(const RunConfig& config);
 
+// The same of any message against ranges of its own.
+void check_fields(const google::protobuf::Message& message, std::span<const Range> ranges);
+
 }  // namespace dagpam::configs

@@ -142,19 +142,21 @@ std::optional<std::string> closest(const std::string& name,
 
 std::string suggest_field(const Descriptor& parent, const std::string& path,
                           const std::string& name) {
-  if (const auto usual = usual_name(normalised(name))) return "did you mean " + *usual + "?";
+  const bool of_run = parent.file() == RunConfig::descriptor()->file();
+  const auto usual = of_run ? usual_name(normalised(name)) : std::nullopt;
+  if (usual) return "did you mean " + *usual + "?";
   const std::string dotted = path.empty() ? "" : path + ".";
   const std::vector<std::string> siblings = field_names(parent);
   const auto near = closest(name, siblings);
   std::vector<std::string> meant;
-  find_paths(*RunConfig::descriptor(), "", normalised(name), meant);
+  if (of_run) find_paths(*RunConfig::descriptor(), "", normalised(name), meant);
   if (near) {
     std::erase(meant, dotted + *near);
     meant.insert(meant.begin(), dotted + *near);
   }
   std::string question = meant.empty() ? "" : "did you mean " + joined(meant) + "?";
   if (near) return question;
-  const std::string where = path.empty() ? "a config" : path;
+  const std::string where = !path.empty() ? path : of_run ? "a config" : "it";
   return question + (meant.empty() ? "" : " ") + where + " has the fields " +
          joined(siblings, " and ");
 }

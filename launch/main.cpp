@@ -96,6 +96,7 @@ int run(int argc, char** argv) {
   add_report_command(app, program);
   add_bench_command(app, program);
   add_doctor_command(app, program);
+  add_plan_command(app, program);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

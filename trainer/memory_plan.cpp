@@ -194,9 +194,13 @@ double widened_bytes(const RunConfig& config, int tp) {
   return kFloat * layers * static_cast<double>(m.heads() / tp) * head * head;
 }
 
-// Bytes of a token, saved for backward and on the way through it. Of an encoder-decoder a pair of a
-// source and a target token.
-double activation_bytes(const RunPlan& plan, int tp) {
+// Bytes of a token, saved for backward and on the way through it.
+struct ActivationBytes {
+  double saved = 0, under_way = 0;
+};
+
+// Of an encoder-decoder of a pair of a source and a target token.
+ActivationBytes activation_bytes(const RunPlan& plan, int tp) {
   const RunConfig& run = plan.config;
   const ModelConfig& m = run.model();
   const bool pairs = m.kind() == ModelConfig::ENCODER_DECODER;
@@ -232,7 +236,7 @@ double activation_bytes(const RunPlan& plan, int tp) {
                      matrices_at_once(run, kind) * kFloat * pairs_of_tokens +
                      w.number * gradients_in_attention(run, kind) / tp;
   if (kind == AttentionConfig::COG) attention -= layer.kept;
-  return blocks + std::max({turn, block, attention});
+  return {blocks, std::max({turn, block, attention})};
 }
 
 }  // namespace
@@ -249,9 +253,13 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   MemoryPlan memory;
   memory.parameters = number * elements;
   memory.gradients = elements * (zero ? kFloat + (kFloat + number) / copies : kFloat);
-  memory.optimizer = kFloat * (moments + (in_bf16(run) ? 1 : 0)) * elements / copies;
-  memory.activations = activation_bytes(plan, tp) * static_cast<double>(micro_batch_tokens(plan)) +
-                       (plan.on_gpu ? 0 : widened_bytes(run, tp));
+  memory.masters = in_bf16(run) ? kFloat * elements / copies : 0;
+  memory.optimizer = kFloat * moments * elements / copies + memory.masters;
+  const auto tokens = static_cast<double>(micro_batch_tokens(plan));
+  const ActivationBytes bytes = activation_bytes(plan, tp);
+  memory.at_the_turn = bytes.under_way * tokens;
+  memory.activations =
+      (bytes.saved + bytes.under_way) * tokens + (plan.on_gpu ? 0 : widened_bytes(run, tp));
   if (run.checkpoint().asynchronous()) {
     memory.snapshot = kFloat * (1 + moments) * elements / plan.copies;
   }

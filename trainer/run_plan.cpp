@@ -34,23 +34,6 @@ int64_t tokens_of(const std::string& prefix, const std::string& split) {
   return data::open_dataset(data::split_path(prefix, split))->tokens();
 }
 
-int64_t steps_of(const configs::TrainConfig& train, double tokens_per_step,
-                 double steps_per_epoch) {
-  if (train.has_steps()) return train.steps();
-  double steps = 0;
-  if (train.has_tokens()) {
-    steps = static_cast<double>(train.tokens()) / tokens_per_step;
-  } else {
-    steps = train.epochs() * steps_per_epoch;
-  }
-  steps = std::max(1.0, std::ceil(steps));
-  if (steps > static_cast<double>(std::numeric_limits<int32_t>::max())) {
-    throw ConfigError("train: the length asked for is " + std::to_string(steps) +
-                      " steps, more than 2147483647: choose fewer tokens or epochs");
-  }
-  return static_cast<int64_t>(steps);
-}
-
 void settle_vocabulary(RunPlan& plan) {
   configs::ModelConfig& model = *plan.config.mutable_model();
   if (!model.has_vocab()) {
@@ -93,8 +76,8 @@ void plan_texts(RunPlan& plan) {
   settle_vocabulary(plan);
   plan.tokens_per_step = run.train().global_batch() * context;
   plan.steps =
-      steps_of(run.train(), static_cast<double>(plan.tokens_per_step),
-               static_cast<double>(samples) / static_cast<double>(run.train().global_batch()));
+      steps_of_run(run.train(), static_cast<double>(plan.tokens_per_step),
+                   static_cast<double>(samples) / static_cast<double>(run.train().global_batch()));
 }
 
 // The same of sentence pairs.
@@ -121,7 +104,7 @@ void plan_pairs(RunPlan& plan) {
   plan.train_tokens = pairs.find("train")->target.tokens;
   const double per_step = static_cast<double>(plan.train_tokens) / batches;
   plan.tokens_per_step = static_cast<int64_t>(std::llround(per_step));
-  plan.steps = steps_of(run.train(), per_step, batches);
+  plan.steps = steps_of_run(run.train(), per_step, batches);
 }
 
 }  // namespace
@@ -136,6 +119,23 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
   configs::ScheduleConfig& schedule = *plan.config.mutable_schedule();
   if (!schedule.has_decay_steps()) schedule.set_decay_steps(plan.steps);
   return plan;
+}
+
+int64_t steps_of_run(const configs::TrainConfig& train, double tokens_per_step,
+                     double steps_per_epoch) {
+  if (train.has_steps()) return train.steps();
+  double steps = 0;
+  if (train.has_tokens()) {
+    steps = static_cast<double>(train.tokens()) / tokens_per_step;
+  } else {
+    steps = train.epochs() * steps_per_epoch;
+  }
+  steps = std::max(1.0, std::ceil(steps));
+  if (steps > static_cast<double>(std::numeric_limits<int32_t>::max())) {
+    throw ConfigError("train: the length asked for is " + std::to_string(steps) +
+                      " steps, more than 2147483647: choose fewer tokens or epochs");
+  }
+  return static_cast<int64_t>(steps);
 }
 
 int64_t micro_batch_tokens(const RunPlan& plan) {

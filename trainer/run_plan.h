@@ -24,6 +24,10 @@ struct RunPlan {
 // Validates, fills in, opens every data set that the config names. Throws ConfigError or DataError.
 RunPlan plan_run(const configs::RunConfig& config, int ranks);
 
+// Steps of a run of that length, rounded up to whole ones. Throws ConfigError past 2^31.
+int64_t steps_of_run(const configs::TrainConfig& train, double tokens_per_step,
+                     double steps_per_epoch);
+
 // Tokens that a rank computes at once; of sentence pairs the most of either side, padding included.
 int64_t micro_batch_tokens(const RunPlan& plan);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every field of configs/run.proto is read by code outside configs/.
+"""Every field of configs/run.proto and configs/cluster.proto is read by code outside configs/.
 
 A field whose name occurs once in the schema is read where its accessor is called. A name that several messages
 share (kind, every ...) has to be read from an object of its own message: `model().kind()`, or `x.kind()` where
@@ -10,6 +10,7 @@ import re
 
 import tree
 
+SCHEMAS = ("run.proto", "cluster.proto")
 READERS = ("data", "parallel", "attention", "trainer", "launch")
 MESSAGE = re.compile(r"^message (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"^\s*(?:(?:optional|repeated|required)\s+)?([A-Za-z_][\w.]*)\s+(\w+)\s*=\s*\d+")
@@ -55,9 +56,13 @@ def with_header(path):
 
 
 def check(root):
-    messages = schema(tree.read(root / "configs" / "run.proto"))
+    return [problem for name in SCHEMAS if (root / "configs" / name).exists() for problem in check_schema(root, name)]
+
+
+def check_schema(root, name):
+    messages = schema(tree.read(root / "configs" / name))
     if not messages:
-        return ["configs/run.proto: no message found"]
+        return [f"configs/{name}: no message found"]
     count = collections.Counter(field for fields in messages.values() for _, field in fields)
     returned_by = collections.defaultdict(set)
     for fields in messages.values():
@@ -69,7 +74,7 @@ def check(root):
         for kind, field in fields:
             names = returned_by[message] or {"config"}
             if not any(is_read(message, field, count[field] > 1, names, text) for text in texts):
-                problems.append(f"configs/run.proto: {message}.{field}: no code reads it")
+                problems.append(f"configs/{name}: {message}.{field}: no code reads it")
     return problems
 
 
