@@ -176,7 +176,7 @@ TEST(NgramBaselineTest, ScoresASplitOfAPreparedSet) {
               "b abc ");
   PrepareOptions options;
   options.train = {folder / "train.txt"};
-  options.valid = folder / "valid.txt";
+  options.valid = {folder / "valid.txt"};
   options.tokenizer = "char";
   options.out = folder / "set";
   prepare(options);
@@ -211,7 +211,7 @@ TEST(NgramBaselineTest, PublishedPerplexityOfPtb) {
   const ScratchFolder folder;
   PrepareOptions options;
   options.train = {ptb + "train.txt"};
-  options.test = ptb + "test.txt";
+  options.test = {ptb + "test.txt"};
   options.tokenizer = "word";
   options.out = folder / "set";
   prepare(options);
