@@ -18,10 +18,9 @@
 
 #include "attention/fast.h"
 #include "configs/run_config.h"
-#include "parallel/linear.h"
 #include "parallel/vocabulary_loss.h"
-#include "trainer/kernels/fused_mlp.h"
 #include "trainer/kernels/fused_norm.h"
+#include "trainer/kernels/step_rows.h"
 #include "trainer/optim/optimizer.h"
 
 namespace dagpam::launch {
@@ -152,22 +151,28 @@ void measure_norm(const RankTimer& timer, configs::DeviceRates& rates) {
   rates.set_norm_gbs(7 * kFloat * kRows * kWidth / timer.seconds(once) / kGb);
 }
 
-// The activation comes with the product behind it, whose time is taken off.
+// The loops that a layer runs between its products: GELU with a bias, and its gradient.
 void measure_activation(const RankTimer& timer, configs::DeviceRates& rates) {
-  constexpr int64_t kRows = 1024, kHidden = 512, kOut = 16;
-  parallel::ParameterList list;
-  const auto down = list.add("down", {kOut, kHidden}, parallel::Init::normal(0.02));
-  list.initialise(1);
-  const at::Tensor h = leaf({kRows, kHidden}), bias = leaf({kHidden});
-  trainer::kernels::ActivationInput in;
-  in.h = h;
-  in.bias = bias;
-  const double both = timer.seconds(both_ways({h, bias, down->value}, [&] {
-    return trainer::kernels::activated_product(in, *down, nullptr);
-  }));
-  const double product = timer.seconds(
-      both_ways({h, down->value}, [&] { return parallel::linear(h, *down, nullptr); }));
-  const double seconds = std::max(both - product, both / 10);
+  constexpr int64_t kRows = 1024, kHidden = 512;
+  const at::Tensor h = at::randn({kRows, kHidden}), bias = at::randn({kHidden});
+  at::Tensor a = at::zeros({kRows, kHidden}), da = at::randn({kRows, kHidden}),
+             dbias = at::zeros({kHidden});
+  const auto& loops = trainer::kernels::step_rows<float>();
+  const double seconds = timer.seconds([&] {
+    const auto row = [&](int64_t r) {
+      return trainer::kernels::ActivationRow<float>{h.const_data_ptr<float>() + r * kHidden,
+                                                    bias.const_data_ptr<float>(),
+                                                    nullptr,
+                                                    nullptr,
+                                                    a.mutable_data_ptr<float>() + r * kHidden,
+                                                    kHidden};
+    };
+    for (int64_t r = 0; r < kRows; ++r) loops.gelu(row(r));
+    for (int64_t r = 0; r < kRows; ++r) {
+      loops.gelu_gradient({row(r), da.mutable_data_ptr<float>() + r * kHidden, nullptr,
+                           dbias.mutable_data_ptr<float>(), nullptr});
+    }
+  });
   rates.set_activation_gbs(6 * kFloat * kRows * kHidden / seconds / kGb);
 }
 
@@ -222,24 +227,16 @@ void measure_loops(const RankTimer& timer, configs::DeviceRates& rates) {
   measure_activation(timer, rates);
   measure_loss(timer, rates);
   measure_update(timer, rates);
-  constexpr int kChain = 50;
-  const at::Tensor x = leaf({1});
-  const double chain = timer.seconds(both_ways({x}, [=] {
-    at::Tensor y = x;
-    for (int i = 0; i < kChain; ++i) y = at::mul(y, 1);
-    return y;
-  }));
-  rates.set_operator_us(1e6 * chain / (2 * kChain));
 }
 
 namespace {
 
-// Causal attention of one or two maps, 2,048 tokens, 256 channels.
+// Causal attention of one or two maps, 1,024 tokens, 256 channels.
 struct AttentionTimes {
   double forward = 0, both = 0;
 };
 AttentionTimes time_attention(const RankTimer& timer, int64_t head, int64_t context, bool two) {
-  constexpr int64_t kTokens = 2048, kWidth = 256;
+  constexpr int64_t kTokens = 1024, kWidth = 256;
   const int64_t batch = kTokens / context, heads = kWidth / head;
   const auto make = [&] { return leaf({batch, context, heads, head}); };
   attention::Maps maps;
@@ -261,7 +258,7 @@ AttentionTimes time_attention(const RankTimer& timer, int64_t head, int64_t cont
 }  // namespace
 
 void measure_attention(const RankTimer& timer, configs::DeviceRates& rates) {
-  constexpr int64_t kShort = 64, kLong = 512, kTokens = 2048, kWidth = 256;
+  constexpr int64_t kShort = 64, kLong = 512, kTokens = 1024, kWidth = 256;
   for (const int64_t head : {int64_t{32}, int64_t{64}}) {
     const AttentionTimes at_short = time_attention(timer, head, kShort, false);
     const AttentionTimes at_long = time_attention(timer, head, kLong, false);

@@ -36,10 +36,14 @@ struct ProductFit {
 // Products of float32 over a range of sizes, forward and both gradients.
 ProductFit measure_products(const RankTimer& timer, configs::MatmulRates& rates);
 
-// Copies, norms, the MLP's activation, the loss, the optimizer, an operator.
+// Copies, norms, the MLP's activation, the loss, the optimizer.
 void measure_loops(const RankTimer& timer, configs::DeviceRates& rates);
 
 // Softmax attention and daGPAM's second map, heads of 32 and 64.
 void measure_attention(const RankTimer& timer, configs::DeviceRates& rates);
+
+// What starting an operator takes, from the step of a model so small that it does little else, less
+// what the other rates say of it. After all others, of which `cluster` has the rates.
+void measure_operator(const RankTimer& timer, configs::ClusterConfig& cluster);
 
 }  // namespace dagpam::launch

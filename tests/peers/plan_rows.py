@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 """Holds `dagpam plan` against runs on this machine: predicted and measured step times, row by row.
 
-Rates come from `dagpam plan --measure` on as many ranks as a row has, which sees none of these models. A machine that
-others use changes its speed within minutes, so each repeat measures the rates and then the row, and the median of the
-repeats' ratios counts. Standard library only.
+Rates come from `dagpam plan --measure` on as many ranks as a row has, which sees none of these models. On a machine that
+others use, speeds change within minutes: `dagpam bench step` times a large product in turn with its steps, and the last
+columns have the step as it would be at the product's rate of the cluster file. Standard library only.
 
-  tests/peers/plan_rows.py --dagpam build/bin/dagpam --data PREFIX --repeats 5
+  dagpam plan --measure one.textproto && mpirun -n 2 dagpam plan --measure two.textproto
+  tests/peers/plan_rows.py --dagpam build/bin/dagpam --data PREFIX --one one.textproto --two two.textproto
 """
 import argparse
 import json
 import os
 import pathlib
+import re
 import shlex
-import statistics
 import subprocess
-import tempfile
 
 RECIPE = pathlib.Path(__file__).resolve().parents[2] / "configs" / "recipes" / "shakespeare_char_cpu.textproto"
 
@@ -83,41 +83,47 @@ def last_json(words):
     return json.loads(output(words).strip().splitlines()[-1])
 
 
-def repeat(arguments, ranks, settings, steps):
-    """Predicted and measured milliseconds, of rates that were measured right before."""
-    launch = shlex.split(arguments.prefix) + ([] if ranks == 1 else [*shlex.split(arguments.launch), str(ranks)])
+def product_rate(cluster):
+    """TFLOP/s of a product of 1,024 cubed by a cluster file (configs/cluster.proto)."""
+    text = pathlib.Path(cluster).read_text()
+    sustained, half = (float(re.search(rf"{name}: ([0-9.e+-]+)", text).group(1))
+                       for name in ("sustained_tflops", "half_size"))
+    return sustained / (1 + half / 1024) ** 3
+
+
+def measure(arguments, ranks, settings, steps):
+    """Milliseconds predicted, measured, and measured at the file's rate of products."""
+    cluster = arguments.one if ranks == 1 else arguments.two
     config = ["--config", str(RECIPE), *settings]
-    with tempfile.TemporaryDirectory() as folder:
-        rates = f"{folder}/rates.textproto"
-        output([*launch, arguments.dagpam, "plan", "--measure", rates, "--rounds", "1", "--disk", folder])
-        planned = last_json([arguments.dagpam, "plan", *config, "--cluster", rates, "--ranks", str(ranks), "--json"])
-    row = last_json([*launch, arguments.dagpam, "bench", "step", *config, "--rounds", "1", "--steps", str(steps),
-                     "--json"])
-    return planned["step"]["ms"], row["ours_ms"]
+    planned = last_json([arguments.dagpam, "plan", *config, "--cluster", cluster, "--ranks", str(ranks), "--json"])
+    launch = shlex.split(arguments.prefix) + ([] if ranks == 1 else [*shlex.split(arguments.launch), str(ranks)])
+    row = last_json([*launch, arguments.dagpam, "bench", "step", *config, "--rounds", str(arguments.rounds), "--steps",
+                     str(steps), "--json"])
+    return planned["step"]["ms"], row["ours_ms"], row["ours_ms"] * row["product_tflops"] / product_rate(cluster)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--dagpam", default="build/bin/dagpam", help="the program")
     parser.add_argument("--data", required=True, metavar="PREFIX", help="a data set by characters")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--one", required=True, metavar="FILE", help="cluster file measured on one rank")
+    parser.add_argument("--two", required=True, metavar="FILE", help="cluster file measured on two ranks")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--launch", default="mpirun --oversubscribe --bind-to none -n", help="before the number of ranks")
     parser.add_argument("--prefix", default="", help="words before each measurement, as in: taskset -c 1")
     arguments = parser.parse_args()
-    print("| run | predicted, ms | measured, ms | error | of the repeats |\n|---|---|---|---|---|")
+    print("| run | predicted, ms | measured, ms | error | at the file's product, ms | error |\n|---|---|---|---|---|---|")
     errors = []
     for name, ranks, overrides, steps in ROWS:
         if arguments.only not in name:
             continue
         settings = [word for one in [f"data.train.0.prefix={arguments.data}", "data.valid=", "model.bias=true",
                                      *overrides] for word in ("--set", one)]
-        pairs = [repeat(arguments, ranks, settings, steps) for _ in range(arguments.repeats)]
-        ratios = sorted(predicted / measured - 1 for predicted, measured in pairs)
-        error = statistics.median(ratios)
-        errors.append(abs(error))
-        print(f"| {name} | {statistics.median(p for p, _ in pairs):.1f} | {statistics.median(m for _, m in pairs):.1f} "
-              f"| {100 * error:+.1f} % | {100 * ratios[0]:+.0f} to {100 * ratios[-1]:+.0f} % |", flush=True)
+        predicted, measured, scaled = measure(arguments, ranks, settings, steps)
+        errors.append(abs(predicted / scaled - 1))
+        print(f"| {name} | {predicted:.1f} | {measured:.1f} | {100 * (predicted / measured - 1):+.0f} % | {scaled:.1f} "
+              f"| {100 * (predicted / scaled - 1):+.1f} % |", flush=True)
     if errors:
         print(f"\nmean {100 * sum(errors) / len(errors):.1f} %, largest {100 * max(errors):.1f} %")
 

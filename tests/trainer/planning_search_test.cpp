@@ -104,13 +104,17 @@ TEST(PredictionTest, MoreIsNeverSlower) {
       [](ClusterConfig& c) { c.mutable_device()->mutable_attention(0)->set_forward_tflops(2); },
       [](ClusterConfig& c) { c.mutable_device()->mutable_attention(0)->set_backward_tflops(2); }};
   const ClusterConfig slow = round_cluster();
-  const SearchResult before = search(small_run(), 8, slow);
+  const std::vector<std::string> waits{"parallel.overlap=false"};
+  std::vector<Prediction> before;
+  for (const int ranks : {4, 8}) {  // of one node, and of two
+    for (const Prediction& p : search(small_run(waits), ranks, slow).ranked) before.push_back(p);
+  }
   for (size_t i = 0; i < changes.size(); ++i) {
     ClusterConfig fast = slow;
     changes[i](fast);
     double gained = 0;
-    for (const Prediction& p : before.ranked) {
-      const double now = predict(small_run(p.layout), fast).step.total;
+    for (const Prediction& p : before) {
+      const double now = predict(small_run(p.layout, waits), fast).step.total;
       EXPECT_LE(now, p.step.total * (1 + 1e-12)) << "change " << i << ", " << describe(p.layout);
       gained += p.step.total - now;
     }

@@ -62,12 +62,14 @@ WorkTimer::WorkTimer(const ClusterConfig& cluster, const configs::RunConfig& run
       kernel_(cluster.gpus() ? kMicrosecond * device_.kernel_us() : 0),
       maps_twice_(1 + attention_.second_map()) {}
 
-// As configs/cluster.proto says; never faster than memory.
+// As configs/cluster.proto says. A GPU loads while it computes; on a CPU operands come out of
+// memory first, since other operators ran in between.
 double WorkTimer::product_seconds(const Operator& op) const {
   const double half = products_.half_size();
   const double compute = 2 * op.m * op.n * op.k / (kTera * products_.sustained_tflops()) *
                          (1 + half / op.m) * (1 + half / op.n) * (1 + half / op.k);
-  return std::max(compute, op.bytes / (kGb * device_.memory_gbs()));
+  const double memory = op.bytes / (kGb * device_.memory_gbs());
+  return cluster_.gpus() ? std::max(compute, memory) : compute + memory;
 }
 
 double WorkTimer::attention_seconds(const Operator& op) const {
