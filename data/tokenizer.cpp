@@ -9,6 +9,7 @@
 #include "data/gpt2_files.h"
 #include "data/gpt2_tokenizer.h"
 #include "data/lines.h"
+#include "data/sidecar.h"
 #include "data/spm_tokenizer.h"
 #include "data/strict_json.h"
 #include "data/text_error.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::string_view kGpt2Prefix = "gpt2:";
 constexpr std::string_view kSpmPrefix = "spm:";
+constexpr std::string_view kDataPrefix = "data:";
 
 std::u32string code_points(std::string_view text) {
   std::u32string points;
@@ -65,9 +67,13 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
   if (spec.starts_with(kSpmPrefix) && spec.size() > kSpmPrefix.size()) {
     return SpmTokenizer::from_file(spec.substr(kSpmPrefix.size()));
   }
-  throw ConfigError("--tokenizer '" + spec +
-                    "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and vocab.bpe) "
-                    "or spm:MODEL (of `dagpam-tokenize train`)");
+  if (spec.starts_with(kDataPrefix) && spec.size() > kDataPrefix.size()) {
+    return tokenizer_from_json(read_sidecar(spec.substr(kDataPrefix.size())).tokenizer_json);
+  }
+  throw ConfigError(
+      "--tokenizer '" + spec +
+      "': expected byte, char, word, gpt2:DIR (DIR holds encoder.json and vocab.bpe), "
+      "spm:MODEL (of `dagpam-tokenize train`) or data:PREFIX (that of a data set)");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text) {

@@ -66,10 +66,10 @@ class Tokenizer {
   void require_id(int32_t id) const;
 };
 
-// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR, spm:MODEL. char and word take
-// their vocabulary from the training texts: characters (Unicode code points, by code point) or
-// words (by first appearance, with <eos>). Throws ConfigError for any other T, DataError where the
-// texts, the files in DIR or MODEL are bad.
+// T of `data prepare --tokenizer T`: byte, char, word, gpt2:DIR, spm:MODEL, data:PREFIX (that of an
+// earlier data set). char and word take their vocabulary from the training texts: characters
+// (Unicode code points, by code point) or words (by first appearance, with <eos>). Throws
+// ConfigError for any other T, DataError where the texts, the files in DIR or MODEL are bad.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec,
                                           std::span<const std::string_view> training_texts);
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec, std::string_view training_text);
