@@ -55,6 +55,9 @@ void add_check_command(CLI::App& app, Program& program);
 void add_ckpt_command(CLI::App& app, Program& program);
 void add_analyze_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
+void add_export_command(CLI::App& app, Program& program);
+void add_import_command(CLI::App& app, Program& program);
+void add_logits_command(CLI::App& app, Program& program);
 
 // --backend, where no config says it.
 void add_backend_option(CLI::App& command, std::string& backend);
