@@ -18,7 +18,8 @@ std::string read_string(const std::string& line, const std::string& source) {
 
 }  // namespace
 
-void encode_json_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out) {
+void encode_json_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out,
+                       EncodedAs as) {
   std::string line;
   std::vector<int32_t> ids;
   for (int64_t number = 1; std::getline(in, line); ++number) {
@@ -26,7 +27,7 @@ void encode_json_lines(const Tokenizer& tokenizer, std::istream& in, std::ostrea
     const std::string text = read_string(line, source);
     ids.clear();
     try {
-      tokenizer.encode(text, ids);
+      as == EncodedAs::kText ? tokenizer.encode(text, ids) : tokenizer.encode_prompt(text, ids);
     } catch (const TextError& error) {
       throw error.within(source, text, 0);
     }

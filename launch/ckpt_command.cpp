@@ -17,6 +17,7 @@ using checkpoint::posix_file_system;
 struct Arguments {
   std::string path, other;
   int64_t keep = 0;
+  bool weights = false;
 };
 
 // checkpoints/ of a run folder, or the folder itself.
@@ -53,12 +54,14 @@ void show(const Arguments& arguments) {
 
 void diff(const Arguments& arguments, Program& program) {
   const auto a = open(arguments.path), b = open(arguments.other);
-  const auto comparison = checkpoint::compare(*a, *b);
+  const auto comparison = checkpoint::compare(
+      *a, *b, arguments.weights ? checkpoint::Compared::kWeights : checkpoint::Compared::kAll);
   for (const auto& difference : comparison.differences) {
     std::printf("%s: %s\n", difference.tensor.c_str(), difference.what.c_str());
   }
-  if (comparison.equal())
-    std::printf("equal: %d tensors, bit by bit\n", a->manifest().tensors_size());
+  if (comparison.equal()) {
+    std::printf("equal: %lld tensors, bit by bit\n", static_cast<long long>(comparison.tensors));
+  }
   if (!comparison.equal()) program.exit_code = ExitCode::kDifferent;
 }
 
@@ -97,6 +100,8 @@ void add_ckpt_command(CLI::App& app, Program& program) {
   CLI::App* difference =
       add("diff", "Compare every tensor bit by bit; exit 1 where one differs", checkpoint);
   difference->add_option("other", arguments->other, checkpoint)->required();
+  difference->add_flag("--weights", arguments->weights,
+                       "The model's weights alone, without the optimizer's state");
   difference->callback([arguments, &program] { diff(*arguments, program); });
   CLI::App* pruned =
       add("prune", "Remove all but the newest checkpoints", "Run folder, or its checkpoints/");

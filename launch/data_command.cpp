@@ -26,7 +26,7 @@ struct Arguments {
   ConfigArguments config;
   int64_t step = 1, steps = 1;
   int64_t batch_tokens = 0;
-  bool json = false;
+  bool json = false, prompts = false;
 };
 
 void print_report(const data::DatasetReport& report, bool verified) {
@@ -74,7 +74,8 @@ void ngram(const Arguments& arguments) {
 
 void encode(const Arguments& arguments) {
   const auto tokenizer = data::make_tokenizer(arguments.tokenizer, "");
-  data::encode_json_lines(*tokenizer, std::cin, std::cout);
+  data::encode_json_lines(*tokenizer, std::cin, std::cout,
+                          arguments.prompts ? data::EncodedAs::kPrompt : data::EncodedAs::kText);
 }
 
 void order(const Arguments& arguments) {
@@ -158,9 +159,13 @@ void add_data_command(CLI::App& app, Program& program) {
 
   CLI::App* encoder = data->add_subcommand(
       "encode", "Standard input, a JSON string a line, to token ids, a JSON array a line");
-  encoder->add_option("--tokenizer", arguments->tokenizer, "byte, gpt2:DIR or spm:MODEL")
+  encoder
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "byte, gpt2:DIR, spm:MODEL or json:FILE (that of a data set)")
       ->required()
       ->type_name("T");
+  encoder->add_flag("--prompts", arguments->prompts,
+                    "As prompts: word gives no <eos> for a last line without a line end");
   encoder->callback([arguments] { encode(*arguments); });
 }
 

@@ -97,6 +97,9 @@ int run(int argc, char** argv) {
   add_bench_command(app, program);
   add_doctor_command(app, program);
   add_plan_command(app, program);
+  add_export_command(app, program);
+  add_import_command(app, program);
+  add_logits_command(app, program);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -61,6 +61,9 @@ void add_report_command(CLI::App& app, Program& program);
 void add_bench_command(CLI::App& app, Program& program);
 void add_doctor_command(CLI::App& app, Program& program);
 void add_plan_command(CLI::App& app, Program& program);
+void add_export_command(CLI::App& app, Program& program);
+void add_import_command(CLI::App& app, Program& program);
+void add_logits_command(CLI::App& app, Program& program);
 
 // Of the file that this process runs: the same on every rank of a job.
 std::string program_digest();

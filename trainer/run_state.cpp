@@ -7,11 +7,11 @@
 #include <random>
 
 #include "configs/errors.h"
-#include "configs/parse.h"
 #include "configs/run_config.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
+#include "trainer/saved_config.h"
 #include "trainer/state_tensors.h"
 #include "trainer/telemetry/log.h"
 
@@ -21,14 +21,6 @@ namespace {
 
 using checkpoint::Checkpoint;
 using checkpoint::posix_file_system;
-
-configs::RunConfig config_of(const Checkpoint& saved) {
-  configs::RunConfig config;
-  configs::Written written;
-  configs::parse_text(saved.read_copy(checkpoint::kConfigName),
-                      {saved.path() + "/" + checkpoint::kConfigName, ""}, config, written);
-  return config;
-}
 
 // Refuses fields that differ and may not.
 void check_config(configs::RunConfig saved, const configs::RunConfig& now,
@@ -157,7 +149,7 @@ Progress load_run(const std::string& folder, const configs::RunConfig& config,
                   const std::string& tokenizer_digest, const std::vector<std::string>& allow_change,
                   TrainingStep& step) {
   const auto saved = checkpoint::open_checkpoint(posix_file_system(), folder);
-  check_config(config_of(*saved), config, allow_change, folder);
+  check_config(saved_config(*saved), config, allow_change, folder);
   check_tokenizer(saved->manifest().tokenizer_digest(), tokenizer_digest, allow_change, folder);
   read_into(*saved, state_of(step, config.parallel().zero() == 1));
   const configs::Manifest& manifest = saved->manifest();
@@ -198,7 +190,7 @@ void load_parameters(const std::string& folder, TrainingStep& step) {
 SavedConfig read_saved_config(const std::string& folder) {
   auto& fs = posix_file_system();
   const auto saved = checkpoint::open_checkpoint(fs, checkpoint::find_checkpoint(fs, folder));
-  return {config_of(*saved), saved->read_copy(checkpoint::kTokenizerName),
+  return {saved_config(*saved), saved->read_copy(checkpoint::kTokenizerName),
           saved->manifest().step()};
 }
 

@@ -33,8 +33,8 @@ endfunction()
 # Builds the tests that need no LibTorch: they compile in a few minutes under a sanitizer, and run in one.
 # ctest -L torch-free runs them.
 add_custom_target(torch_free_tests)
-set(dagpam_torch_free dagpam::configs dagpam::data dagpam::checkpoint dagpam::telemetry dagpam::report
-  dagpam::planning)
+set(dagpam_torch_free dagpam::configs dagpam::data dagpam::checkpoint dagpam::huggingface dagpam::telemetry
+  dagpam::report dagpam::planning)
 
 # Marks a target and its test as free of LibTorch where the libraries are.
 function(dagpam_mark_torch_free target test)

@@ -148,7 +148,10 @@ TEST(FusedNormTest, OfLargeMeansKeepsItsVariance) {
 }
 
 const std::vector<std::pair<Activation, std::string>> kActivations{
-    {Activation::kRelu, "relu"}, {Activation::kGelu, "gelu"}, {Activation::kSwiglu, "swiglu"}};
+    {Activation::kRelu, "relu"},
+    {Activation::kGelu, "gelu"},
+    {Activation::kGeluTanh, "gelu tanh"},
+    {Activation::kSwiglu, "swiglu"}};
 
 TEST(FusedMlpTest, IsAsGoodAsThePlainOne) {
   for (const auto& [kind, name] : kActivations) {
@@ -204,6 +207,7 @@ void rows_agree(const std::vector<const StepRows<Real>*>& builds, float rounding
     using Act = Activated (*)(float);
     for (const auto& [act, gradient, at] :
          {std::tuple{build->gelu, build->gelu_gradient, static_cast<Act>(gelu_at)},
+          {build->gelu_tanh, build->gelu_tanh_gradient, static_cast<Act>(gelu_tanh_at)},
           {build->relu, build->relu_gradient, static_cast<Act>(relu_at)}}) {
       std::vector<Real> a(kWidth), again(kWidth), dh = da;
       const ActivationRow<Real> row{h.data(), nullptr, nullptr, nullptr, a.data(), kWidth};
@@ -277,6 +281,7 @@ void element_agrees(void (*row_kernel)(const ActivationGradientRow<Real>&), floa
 TEST(StepRowsTest, TheGpusElementIsThatOfTheRows) {
   element_agrees<KernelActivation::kRelu>(step_rows<float>().relu_gradient, 1e-6f);
   element_agrees<KernelActivation::kGelu>(step_rows<float>().gelu_gradient, 1e-6f);
+  element_agrees<KernelActivation::kGeluTanh>(step_rows<float>().gelu_tanh_gradient, 1e-6f);
   element_agrees<KernelActivation::kSwiglu>(step_rows<float>().swiglu_gradient, 1e-6f);
   element_agrees<KernelActivation::kGelu>(step_rows<Bf16>().gelu_gradient, 0x1p-7f);
   element_agrees<KernelActivation::kSwiglu>(step_rows<Bf16>().swiglu_gradient, 0x1p-7f);

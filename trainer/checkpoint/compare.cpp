@@ -78,9 +78,14 @@ class TensorComparison {
 
 }  // namespace
 
-Comparison compare(const Checkpoint& a, const Checkpoint& b) {
+Comparison compare(const Checkpoint& a, const Checkpoint& b, Compared compared) {
   Comparison out;
+  const auto counts = [compared](const Manifest::Tensor& tensor) {
+    return compared == Compared::kAll || is_weight(tensor.name());
+  };
   for (const Manifest::Tensor& tensor : a.manifest().tensors()) {
+    if (!counts(tensor)) continue;
+    ++out.tensors;
     const Manifest::Tensor* other = b.find(tensor.name());
     std::string what;
     if (other == nullptr) {
@@ -94,7 +99,7 @@ Comparison compare(const Checkpoint& a, const Checkpoint& b) {
     if (!what.empty()) out.differences.push_back({tensor.name(), what});
   }
   for (const Manifest::Tensor& tensor : b.manifest().tensors()) {
-    if (a.find(tensor.name()) == nullptr) {
+    if (counts(tensor) && a.find(tensor.name()) == nullptr) {
       out.differences.push_back({tensor.name(), "only in " + b.path()});
     }
   }

@@ -2,6 +2,7 @@
 // under.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,14 @@ struct Difference {
 
 struct Comparison {
   std::vector<Difference>
-      differences;  // in the order of a's manifest, then those that only b holds
+      differences;      // in the order of a's manifest, then those that only b holds
+  int64_t tensors = 0;  // of a that were compared
   bool equal() const { return differences.empty(); }
 };
 
+enum class Compared { kAll, kWeights };  // kWeights: of the model alone, without optimizer state
+
 // Compares names, types, shapes and all bits of the tensors. Reads a few MiB at a time.
-Comparison compare(const Checkpoint& a, const Checkpoint& b);
+Comparison compare(const Checkpoint& a, const Checkpoint& b, Compared what = Compared::kAll);
 
 }  // namespace dagpam::checkpoint

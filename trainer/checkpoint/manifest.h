@@ -39,6 +39,7 @@ void check_manifest(const configs::Manifest& manifest, const std::string& path);
 std::string shard_name(int rank, int ranks);  // "shard-00001-of-00004.safetensors"
 bool is_file_name(std::string_view name);     // letters, digits, . _ -; no . in front; at most 255
 bool is_tensor_name(std::string_view name);   // printable, without spaces, quotes and backslashes
+bool is_weight(std::string_view tensor);      // of the model; false: optimizer state
 bool is_run_id(std::string_view id);          // 1 to 64 letters, digits and -
 
 Box box_of(const configs::Manifest::Piece& piece);

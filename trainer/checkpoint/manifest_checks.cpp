@@ -184,6 +184,8 @@ bool is_tensor_name(std::string_view name) {
          });
 }
 
+bool is_weight(std::string_view tensor) { return !tensor.starts_with("optimizer."); }
+
 bool is_run_id(std::string_view id) {
   return !id.empty() && id.size() <= 64 &&
          std::all_of(id.begin(), id.end(), [](char c) { return is_word_character(c) || c == '-'; });

@@ -39,6 +39,8 @@ int launch(KernelActivation kind, bool gradient, const ActivationProblem<Real>& 
       return launch_kind<KernelActivation::kRelu>(gradient, problem, stream);
     case KernelActivation::kGelu:
       return launch_kind<KernelActivation::kGelu>(gradient, problem, stream);
+    case KernelActivation::kGeluTanh:
+      return launch_kind<KernelActivation::kGeluTanh>(gradient, problem, stream);
     case KernelActivation::kSwiglu:
       return launch_kind<KernelActivation::kSwiglu>(gradient, problem, stream);
   }

@@ -9,7 +9,7 @@
 
 namespace dagpam::trainer::kernels {
 
-enum class KernelActivation { kRelu, kGelu, kSwiglu };
+enum class KernelActivation { kRelu, kGelu, kGeluTanh, kSwiglu };
 
 // Rows of `width` elements in the GPU's memory, as fused_mlp.h has them; absent ones are null.
 template <class Real>
@@ -36,7 +36,9 @@ DAGPAM_ROW_FUNCTION void activation_element(const ActivationProblem<Real>& p, in
     narrow(d * act.value, p.da[i]);
     narrow(d * h * act.slope, p.dgate[i]);
   } else {
-    const Activated act = kKind == KernelActivation::kRelu ? relu_at(h) : gelu_at(h);
+    const Activated act = kKind == KernelActivation::kRelu   ? relu_at(h)
+                          : kKind == KernelActivation::kGelu ? gelu_at(h)
+                                                             : gelu_tanh_at(h);
     narrow(act.value, p.a[i]);
     if (kGradient) narrow(widen(p.da[i]) * act.slope, p.da[i]);
   }

@@ -14,9 +14,10 @@ namespace dagpam::trainer::kernels {
 namespace {
 
 KernelActivation kernel_of(Activation kind) {
-  return kind == Activation::kRelu   ? KernelActivation::kRelu
-         : kind == Activation::kGelu ? KernelActivation::kGelu
-                                     : KernelActivation::kSwiglu;
+  return kind == Activation::kRelu       ? KernelActivation::kRelu
+         : kind == Activation::kGelu     ? KernelActivation::kGelu
+         : kind == Activation::kGeluTanh ? KernelActivation::kGeluTanh
+                                         : KernelActivation::kSwiglu;
 }
 
 void run(const ActivationInput& in, const at::Tensor& a, const at::Tensor& da,

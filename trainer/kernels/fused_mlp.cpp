@@ -42,9 +42,10 @@ ActivationRow<Real> row_of(const ActivationInput& in, const at::Tensor& a, int64
 template <class Real>
 void forward_rows(const ActivationInput& in, const at::Tensor& a) {
   const StepRows<Real>& rows = step_rows<Real>();
-  const auto act = in.kind == Activation::kRelu   ? rows.relu
-                   : in.kind == Activation::kGelu ? rows.gelu
-                                                  : rows.swiglu;
+  const auto act = in.kind == Activation::kRelu       ? rows.relu
+                   : in.kind == Activation::kGelu     ? rows.gelu
+                   : in.kind == Activation::kGeluTanh ? rows.gelu_tanh
+                                                      : rows.swiglu;
   const int64_t width = a.size(-1);
   at::parallel_for(0, a.numel() / width, rows_a_task(width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) act(row_of<Real>(in, a, r));
@@ -56,9 +57,10 @@ template <class Real>
 void backward_rows(const ActivationInput& in, const at::Tensor& a, const at::Tensor& da,
                    const at::Tensor& dgate, const at::Tensor& biases) {
   const StepRows<Real>& rows = step_rows<Real>();
-  const auto act = in.kind == Activation::kRelu   ? rows.relu_gradient
-                   : in.kind == Activation::kGelu ? rows.gelu_gradient
-                                                  : rows.swiglu_gradient;
+  const auto act = in.kind == Activation::kRelu       ? rows.relu_gradient
+                   : in.kind == Activation::kGelu     ? rows.gelu_gradient
+                   : in.kind == Activation::kGeluTanh ? rows.gelu_tanh_gradient
+                                                      : rows.swiglu_gradient;
   const int64_t width = a.size(-1);
   float* const sums = biases.defined() ? biases.mutable_data_ptr<float>() : nullptr;
   Real *const slope = data_of<Real>(da), *const gate = data_of<Real>(dgate);
@@ -165,6 +167,8 @@ at::Tensor plain_activation(const ActivationInput& in) {
       return at::relu(h);
     case Activation::kGelu:
       return at::gelu(h);
+    case Activation::kGeluTanh:
+      return at::gelu(h, "tanh");
     case Activation::kSwiglu:
       return at::mul(at::silu(with(in.gate, in.gate_bias)), h);
   }

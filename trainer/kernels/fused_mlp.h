@@ -10,7 +10,7 @@
 
 namespace dagpam::trainer::kernels {
 
-enum class Activation { kRelu, kGelu, kSwiglu };
+enum class Activation { kRelu, kGelu, kGeluTanh, kSwiglu };
 
 // What an activation reads: h [..., M] and, of SWIGLU, g [..., M], both without their biases [M],
 // which may be undefined (both or none).
@@ -20,7 +20,7 @@ struct ActivationInput {
 };
 
 // act(h + bias), of SWIGLU silu(gate + gate_bias) (h + bias), of LibTorch's operators: the
-// reference, for every type and device. GELU is the exact one.
+// reference, for every type and device. GELU is the exact one, GELU_TANH that of GPT-2.
 at::Tensor plain_activation(const ActivationInput& in);
 
 // Whether activated_product is fused for a tensor of this type and device.

@@ -20,6 +20,16 @@ DAGPAM_ROW_FUNCTION Activated gelu_at(float h) {
   return {h * n.below, n.below + h * n.density};
 }
 
+// GELU with a tanh in the place of the error function (Hendrycks and Gimpel 2016), as in GPT-2:
+// h / 2 (1 + tanh u) = h sigmoid(2 u), u = sqrt(2 / pi) (h + 0.044715 h^3).
+DAGPAM_ROW_FUNCTION Activated gelu_tanh_at(float h) {
+  constexpr float kTwice = 1.5957691216057308f, kCube = 0.044715f;  // 2 sqrt(2 / pi)
+  const float square = h * h;
+  const float s = parallel::rows::sigmoid(kTwice * h * (1.0f + kCube * square));
+  const float inner = kTwice * (1.0f + 3.0f * kCube * square);  // d(2 u) / dh
+  return {h * s, s + h * s * (1.0f - s) * inner};
+}
+
 DAGPAM_ROW_FUNCTION Activated silu_at(float h) {
   const float s = parallel::rows::sigmoid(h);
   return {h * s, s + h * s * (1.0f - s)};

@@ -92,6 +92,9 @@ struct Relu {
 struct Gelu {
   static Activated at(float h) { return gelu_at(h); }
 };
+struct GeluTanh {
+  static Activated at(float h) { return gelu_tanh_at(h); }
+};
 
 template <class Act, class Real, bool kBias>
 void activation_row(const ActivationRow<Real>& row) {
@@ -203,9 +206,11 @@ constexpr StepRows<Real> make_rows() {
           norm_gradient<Real>,
           activation<Relu, Real>,
           activation<Gelu, Real>,
+          activation<GeluTanh, Real>,
           swiglu<Real>,
           activation_gradient<Relu, Real>,
           activation_gradient<Gelu, Real>,
+          activation_gradient<GeluTanh, Real>,
           swiglu_gradient<Real>,
           add<Real>};
 }

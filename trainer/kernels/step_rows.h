@@ -70,9 +70,11 @@ struct StepRows {
   void (*norm_gradient)(const NormGradientRow<Real>& row);
   void (*relu)(const ActivationRow<Real>& row);
   void (*gelu)(const ActivationRow<Real>& row);  // x Phi(x), Phi exact to float32
+  void (*gelu_tanh)(const ActivationRow<Real>& row);
   void (*swiglu)(const ActivationRow<Real>& row);
   void (*relu_gradient)(const ActivationGradientRow<Real>& row);
   void (*gelu_gradient)(const ActivationGradientRow<Real>& row);
+  void (*gelu_tanh_gradient)(const ActivationGradientRow<Real>& row);
   void (*swiglu_gradient)(const ActivationGradientRow<Real>& row);
   void (*add)(const Real* x, const Real* y, Real* sum, int64_t n);  // sum <- x + y
 };

@@ -54,9 +54,10 @@ Mlp::Mlp(const ModelConfig& model, const std::string& prefix, parallel::Paramete
 at::Tensor Mlp::forward(const at::Tensor& x, parallel::Stream stream) const {
   const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, stream);  // [B, T, C]
   kernels::ActivationInput in;
-  in.kind = kind_ == ModelConfig::RELU   ? kernels::Activation::kRelu
-            : kind_ == ModelConfig::GELU ? kernels::Activation::kGelu
-                                         : kernels::Activation::kSwiglu;
+  in.kind = kind_ == ModelConfig::RELU        ? kernels::Activation::kRelu
+            : kind_ == ModelConfig::GELU      ? kernels::Activation::kGelu
+            : kind_ == ModelConfig::GELU_TANH ? kernels::Activation::kGeluTanh
+                                              : kernels::Activation::kSwiglu;
   // Where the activation adds the biases on its way the products need not.
   const bool fused = kernels::fuses_activation(entered);
   const auto raised = [&](const parallel::ColumnLinear& layer, at::Tensor& bias) {
