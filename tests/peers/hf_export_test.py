@@ -36,7 +36,8 @@ def cases():
     turn = {name: itertools.cycle(values) for name, values in {
         "mlp": ("GELU", "SWIGLU", "RELU", "GELU_TANH", "GELU"), "norm": ("LAYER", "LAYER", "RMS"),
         "norm_position": ("PRE", "PRE", "PRE", "POST"), "num_key_value_heads": (4, 2, 4, 2, 2),
-        "use_bias": (True, True, True, False, True), "tie_word_embeddings": (True, False, True)}.items()}
+        "use_bias": (True, True, True, False, True), "tie_word_embeddings": (True, False, True),
+        "attention_residual": (True,) * 6 + (False,), "mlp_residual": (True,) * 4 + (False,)}.items()}
     lambdas = itertools.cycle(
         [{"lambda_mode": "FIXED", "lambda_plus": 0.7, "lambda_minus": 0.4}]
         + [{"lambda_scope": scope, "lambda_squash": squash, "lambda_plus": 0.6, "lambda_minus": 0.3}

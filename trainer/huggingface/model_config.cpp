@@ -117,6 +117,8 @@ RunConfig read_config(const JsonFile& file) {
   m.set_norm(choice<ModelConfig::Norm>(file, "norm"));
   m.set_norm_position(choice<ModelConfig::NormPosition>(file, "norm_position"));
   m.set_norm_eps(file.number("norm_eps"));
+  m.set_attention_residual(file.boolean("attention_residual"));
+  m.set_mlp_residual(file.boolean("mlp_residual"));
   m.set_positions(choice<ModelConfig::Positions>(file, "positions"));
   m.set_rotary_base(file.number("rotary_base"));
   m.set_bias(file.boolean("use_bias"));

@@ -41,6 +41,8 @@ class DaGPAMConfig(PretrainedConfig):
         norm="LAYER",
         norm_position="PRE",
         norm_eps=1e-5,
+        attention_residual=True,  # x + f(x) around attention; False: f(x) alone
+        mlp_residual=True,  # the same around the MLP
         positions="LEARNED",
         rotary_base=10000.0,
         use_bias=True,  # in projections and layer norms
@@ -70,6 +72,8 @@ class DaGPAMConfig(PretrainedConfig):
         self.norm = norm
         self.norm_position = norm_position
         self.norm_eps = norm_eps
+        self.attention_residual = attention_residual
+        self.mlp_residual = mlp_residual
         self.positions = positions
         self.rotary_base = rotary_base
         self.use_bias = use_bias

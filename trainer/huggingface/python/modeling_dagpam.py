@@ -70,11 +70,12 @@ class DaGPAMMlp(nn.Module):
 
 
 class DaGPAMBlock(nn.Module):
-    """PRE: x + f(norm(x)); POST: norm(x + f(x)); f is attention, then the MLP."""
+    """PRE: x + f(norm(x)); POST: norm(x + f(x)); f is attention, then the MLP. Without a residual f alone."""
 
     def __init__(self, config, layer):
         super().__init__()
         self.pre = config.norm_position == "PRE"
+        self.attention_residual, self.mlp_residual = config.attention_residual, config.mlp_residual
         self.dropout = nn.Dropout(config.dropout)
         self.attention_norm = DaGPAMNorm(config)
         self.attention = DaGPAMAttention(config, layer)
@@ -83,11 +84,13 @@ class DaGPAMBlock(nn.Module):
 
     def forward(self, x, **attention):
         answer, weights = self.attention(self.attention_norm(x) if self.pre else x, **attention)
-        x = x + self.dropout(answer)
-        if self.pre:
-            return x + self.dropout(self.mlp(self.mlp_norm(x))), weights
-        x = self.attention_norm(x)
-        return self.mlp_norm(x + self.dropout(self.mlp(x))), weights
+        answer = self.dropout(answer)
+        x = x + answer if self.attention_residual else answer
+        if not self.pre:
+            x = self.attention_norm(x)
+        answer = self.dropout(self.mlp(self.mlp_norm(x) if self.pre else x))
+        x = x + answer if self.mlp_residual else answer
+        return x if self.pre else self.mlp_norm(x), weights
 
 
 class DaGPAMPreTrainedModel(PreTrainedModel):
