@@ -107,6 +107,21 @@ void remove_left_over(const std::string& prefix) {
   }
 }
 
+// Makes `folder` where it is not there. Gives what it made, outermost first.
+std::vector<std::string> make_folders(const fs::path& folder, const std::string& prefix) {
+  std::error_code error;
+  std::vector<std::string> made;
+  for (fs::path one = folder; !one.empty() && !fs::exists(one, error); one = one.parent_path()) {
+    made.insert(made.begin(), one.string());
+  }
+  fs::create_directories(folder, error);
+  if (error || !fs::is_directory(folder, error)) {
+    throw IoError("--out '" + prefix + "': folder '" + folder.string() + "' cannot be made (" +
+                  (error ? error.message() : "a file has its name") + "): choose another --out");
+  }
+  return made;
+}
+
 }  // namespace
 
 StagedFiles::StagedFiles(const std::string& prefix) : final_(prefix) {
@@ -115,10 +130,7 @@ StagedFiles::StagedFiles(const std::string& prefix) : final_(prefix) {
   }
   const fs::path folder = fs::path(prefix).parent_path();
   std::error_code error;
-  if (!folder.empty() && !fs::is_directory(folder, error)) {
-    throw IoError("--out '" + prefix + "': folder '" + folder.string() +
-                  "' does not exist: create it first");
-  }
+  if (!folder.empty()) made_ = make_folders(folder, prefix);
   for (const char* suffix : kSuffixes) {
     if (fs::is_directory(final_ + suffix, error)) {
       throw IoError(final_ + suffix +
@@ -136,6 +148,8 @@ StagedFiles::StagedFiles(const std::string& prefix) : final_(prefix) {
 StagedFiles::~StagedFiles() {
   remove_staged(staged_);
   ::close(lock_);
+  std::error_code error;  // a folder with something in it stays
+  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) fs::remove(*folder, error);
 }
 
 void StagedFiles::require_not_output(const std::string& path) const {
@@ -160,6 +174,7 @@ void StagedFiles::publish() {
     if (error) throw IoError(to + ": cannot be replaced: " + error.message());
   }
   sync_folder_of(final_);
+  for (const std::string& folder : made_) sync_folder_of(folder);
 }
 
 }  // namespace dagpam::data

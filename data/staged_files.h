@@ -7,17 +7,19 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace dagpam::data {
 
 // Files are written as prefix() + ".train.bin" and so on; prefix() is PREFIX.partial-PID-N.
 class StagedFiles {
  public:
-  // Removes what killed calls for the same prefix left. Throws ConfigError where the prefix is
-  // empty or ends in '/', IoError where its folder is missing or cannot be written, or a name that
-  // will be written is a folder.
+  // Makes the prefix's folder where it is missing, and removes what killed calls for the same
+  // prefix left. Throws ConfigError where the prefix is empty or ends in '/', IoError where its
+  // folder cannot be made or written, or a name that will be written is a folder.
   explicit StagedFiles(const std::string& prefix);
-  // Removes what was staged and not published: all files whose names start with prefix() + ".".
+  // Removes what was staged and not published: all files whose names start with prefix() + ".", and
+  // folders that were made for them and have stayed empty.
   ~StagedFiles();
   StagedFiles(const StagedFiles&) = delete;
   StagedFiles& operator=(const StagedFiles&) = delete;
@@ -34,7 +36,8 @@ class StagedFiles {
 
  private:
   std::string final_, staged_;
-  int lock_ = -1;  // descriptor of staged_ + ".lock"
+  std::vector<std::string> made_;  // folders, outermost first
+  int lock_ = -1;                  // descriptor of staged_ + ".lock"
 };
 
 }  // namespace dagpam::data

@@ -13,7 +13,7 @@ set(dagpam_package ${CMAKE_INSTALL_LIBDIR}/cmake/dagpam)
 set(dagpam_headers ${CMAKE_INSTALL_INCLUDEDIR}/dagpam)
 set(dagpam_share ${CMAKE_INSTALL_DATADIR}/dagpam)
 
-set(dagpam_exported protos event_protos configs data parallel attention checkpoint telemetry planning
+set(dagpam_exported protos event_protos configs data parallel attention checkpoint huggingface telemetry planning
   trainer hopper_kernels)
 foreach(name IN LISTS dagpam_exported)
   set_target_properties(dagpam_${name} PROPERTIES EXPORT_NAME ${name})

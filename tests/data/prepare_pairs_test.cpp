@@ -161,8 +161,8 @@ TEST_F(PreparePairsTest, BadOptions) {
   std::filesystem::rename(folder_ / "train.a", folder_ / "set.train.source.bin");
   options_.train.source = folder_ / "set.train.source.bin";
   expect_refused<ConfigError>({"--out", "would replace the input"});
-  options_.out = folder_ / "missing/set";
-  expect_refused<IoError>({"does not exist"});
+  options_.out = options_.valid.source + "/set";
+  expect_refused<IoError>({"cannot be made"});
 }
 
 TEST_F(PreparePairsTest, StoppedBySignalLeavesNothing) {

@@ -203,8 +203,8 @@ TEST_F(PrepareRefusalTest, BadOptions) {
   expect_refused<ConfigError>({"'bpe'", "byte, char, word, gpt2:DIR"});
   options_.tokenizer = "gpt2:" + folder_.path();
   expect_refused<DataError>({"encoder.json"});
-  options_.out = folder_ / "missing/set";
-  expect_refused<IoError>({folder_ / "missing", "does not exist"});
+  options_.out = folder_ / "train.txt/set";
+  expect_refused<IoError>({folder_ / "train.txt", "cannot be made"});
   options_.out = "";
   expect_refused<ConfigError>({"--out ''"});
   options_.out = folder_ / "folder/";

@@ -55,6 +55,21 @@ class OtherProcess {
   std::string staged_;
 };
 
+TEST(StagedFilesTest, FoldersAreMadeAndEmptyOnesGoAgain) {
+  const ScratchFolder folder;
+  { const StagedFiles staged(folder / "a/b/set"); }
+  EXPECT_FALSE(std::filesystem::exists(folder / "a"));
+  {
+    StagedFiles staged(folder / "a/b/set");
+    std::ofstream(staged.prefix() + ".json") << "{}";
+    staged.publish();
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder / "a/b/set.json"));
+  { const StagedFiles staged(folder / "a/c/set"); }
+  EXPECT_TRUE(std::filesystem::exists(folder / "a/b"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a/c"));
+}
+
 TEST(StagedFilesTest, TheDeadAreRemovedTheLivingAreNot) {
   const ScratchFolder folder;
   OtherProcess living(folder / "set");

@@ -1,16 +1,23 @@
 """A checkout as a reader has it after the first pages: the project's files, the programs (stand-ins that make them
 small), texts, prepared data, a configuration and two runs, under the names that pages use.
 """
+import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "peers"))
+
+import token_files  # noqa: E402
+
 STAND_INS = pathlib.Path(__file__).resolve().parent / "stand_ins"
 COPIED = ("configs", "docs", "launch", "tests", "README.md", "CMakeLists.txt", "CMakePresets.json")
-CHAR_DATA = ("data/mine", "data/shakespeare_char", "data/kjv", "data/webtext", "runs/quickstart/data/text")
+CHAR_DATA = ("data/mine", "data/shakespeare_char", "data/kjv", "data/webtext", "data/books", "data/web",
+             "runs/quickstart/data/text")
 
 
 def environment(tree):
@@ -36,8 +43,28 @@ def _texts(tree):
             (tree / "multi30k" / f"{split}.{side}").write_text("".join(words(line) + "\n" for line in some))
     for side in ("en", "de"):
         shutil.copy(tree / "multi30k" / f"test_2016_flickr.{side}", tree / f"test_2016_flickr.{side}")
-    (tree / "data").mkdir()
     (tree / "hosts").write_text("localhost slots=4\n")
+
+
+def _byte_symbols():
+    """GPT-2's symbol for each byte: itself where it can be printed, else one of those from 256 on."""
+    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = iter(range(256, 512))
+    return [chr(byte if byte in printed else next(hidden)) for byte in range(256)]
+
+
+def _other_programs_files(tree):
+    """GPT-2's vocabulary without merges, JSON lines and llm.c's files in it."""
+    (tree / "DIR").mkdir()
+    symbols = {symbol: id for id, symbol in enumerate([*_byte_symbols(), "<|endoftext|>"])}
+    (tree / "DIR" / "encoder.json").write_text(json.dumps(symbols))
+    (tree / "DIR" / "vocab.bpe").write_text("#version: 0.2\n")
+    text = (tree / "a.txt").read_text()
+    with open(tree / "big.jsonl", "w", encoding="utf-8") as lines:
+        for at in range(0, len(text), 500):
+            lines.write(json.dumps({"text": text[at:at + 500]}) + "\n")
+    for name in ("train_0", "train_1", "val"):
+        token_files.write_llmc(tree / f"{name}.bin", [256, *range(60, 120)] * 40)
 
 
 def make(tree, binary):
@@ -56,6 +83,7 @@ def make(tree, binary):
         text = re.sub(r"^seeds = .*", "seeds = [1]", sweep.read_text(), flags=re.MULTILINE)
         sweep.write_text(re.sub(r"^\[tune\]\n(?:\S.*\n)*", "", text, flags=re.MULTILINE))
     _texts(tree)
+    _other_programs_files(tree)
 
     def dagpam(*words):
         subprocess.run([tree / "build" / "bin" / "dagpam", *words], cwd=tree, check=True, capture_output=True, text=True,
@@ -69,6 +97,6 @@ def make(tree, binary):
             shutil.copy(part, tree / f"{prefix}{part.name.removeprefix('mine')}")
     recipe = (tree / "configs" / "recipes" / "kjv_tiny.textproto").read_text()
     (tree / "mine.textproto").write_text(recipe.replace("data/kjv", "data/mine"))
-    for run in ("runs/a", "runs/b"):
+    for run in ("runs/a", "runs/b", "runs/mine"):
         dagpam("train", "--config", "mine.textproto", "--run-dir", run, "--set", "log.analyze_every=1", "--set",
                "log.every=1")
