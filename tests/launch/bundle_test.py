@@ -112,8 +112,10 @@ class BundleTest(unittest.TestCase):
 
     def test_other_hosts_need_nothing_but_the_bundle(self):
         hosts, shell = (pathlib.Path(self.folder.name) / name for name in ("hosts", "shell"))
-        hosts.write_text("farone slots=1\nfartwo slots=1\n")
-        shell.write_text('#!/bin/sh\nshift\nexec env -i PATH=/usr/bin:/bin HOME=/ sh -c "$*"\n')  # ssh, but for the way
+        hosts.write_text("192.0.2.1 slots=1\n192.0.2.2 slots=1\n")
+        # ssh to this machine, with a /tmp for each host.
+        shell.write_text(f'#!/bin/sh\nhome={self.folder.name}/$1\nmkdir -p "$home"\nshift\n'
+                         'exec env -i PATH=/usr/bin:/bin HOME=/ TMPDIR="$home" sh -c "$*"\n')
         shell.chmod(0o755)
         done = self.run_in_bundle("mpirun", "--hostfile", str(hosts), "-n", "2", "--bind-to", "none", "-x",
                                   "LD_LIBRARY_PATH", "-x", "OMP_NUM_THREADS", "bin/dagpam", "doctor", "--seconds", "0.02",

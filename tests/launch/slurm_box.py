@@ -96,7 +96,8 @@ class Slurm:
 
     def start(self, *words):
         log = open(self.root / f"{'-'.join(words)}.out", "w")
-        self.daemons.append(subprocess.Popen(words, env=self.environment, stdout=log, stderr=log,
+        # They end with the test, however that ends.
+        self.daemons.append(subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words], env=self.environment, stdout=log, stderr=log,
                                              stdin=subprocess.DEVNULL, cwd=self.root))
         log.close()
 

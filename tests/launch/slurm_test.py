@@ -117,7 +117,7 @@ class SlurmTest(unittest.TestCase):
         settings = self.settings("taken", 20, "--set model.layers=1")
         settings.write_text(settings.read_text() + "PREFLIGHT=0\n")
         end = self.slurm.await_end(job := self.start(settings))
-        self.assertEqual((end["JobState"], end["ExitCode"], end["Restarts"]), ("FAILED", "4:0", "0"), self.log(job))
+        self.assertEqual((end["JobState"], end["ExitCode"], end["Restarts"]), ("FAILED", "2:0", "0"), self.log(job))
         self.assertIn("another start would not change that", self.log(job))
         self.assertIn("model.layers", self.log(job))
 
