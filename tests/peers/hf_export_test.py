@@ -141,7 +141,7 @@ class ExportTest(unittest.TestCase):
                 labels = ids.masked_fill(mask == 0, -100)
                 out = model(ids, attention_mask=mask, labels=labels)
                 rows = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-                self.assertAlmostEqual(float(out.loss), float(rows), places=5)
+                self.assertAlmostEqual(float(out.loss.detach()), float(rows.detach()), places=5)
                 out.loss.backward()
                 for name, parameter in model.named_parameters():
                     self.assertTrue(parameter.grad is not None and bool(parameter.grad.isfinite().all()), name)
