@@ -33,14 +33,15 @@ install(DIRECTORY ${PROJECT_BINARY_DIR}/configs/ DESTINATION ${dagpam_headers}/c
 # The programs keep the paths that they were linked with: LibTorch's and NVIDIA's folders.
 set_target_properties(dagpam PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS dagpam dagpam-tokenize RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(PROGRAMS mpirun_local mpirun_hosts slurm.sbatch sweep bleu figures plot to_wandb
+install(PROGRAMS mpirun_local mpirun_hosts slurm.sbatch sweep bleu figures plot to_wandb prepare_hf nanogpt_meta
   DESTINATION ${dagpam_share}/launch)
 install(FILES cluster.env.example DESTINATION ${dagpam_share}/launch)
 install(PROGRAMS lib/bind_rank DESTINATION ${dagpam_share}/launch/lib)
 install(FILES lib/common.sh lib/cluster.sh DESTINATION ${dagpam_share}/launch/lib)
-install(DIRECTORY lib/sweep lib/figures lib/runs DESTINATION ${dagpam_share}/launch/lib PATTERN __pycache__ EXCLUDE)
+install(DIRECTORY lib/sweep lib/figures lib/metrics lib/hf_data DESTINATION ${dagpam_share}/launch/lib PATTERN __pycache__ EXCLUDE)
 install(DIRECTORY sweeps DESTINATION ${dagpam_share}/launch)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/configs/recipes DESTINATION ${dagpam_share}/configs)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/configs/recipes ${PROJECT_SOURCE_DIR}/configs/clusters
+  DESTINATION ${dagpam_share}/configs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

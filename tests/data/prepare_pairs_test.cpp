@@ -161,7 +161,7 @@ TEST_F(PreparePairsTest, BadOptions) {
   std::filesystem::rename(folder_ / "train.a", folder_ / "set.train.source.bin");
   options_.train.source = folder_ / "set.train.source.bin";
   expect_refused<ConfigError>({"--out", "would replace the input"});
-  options_.out = options_.valid.source + "/set";
+  options_.out = options_.test.source + "/set";
   expect_refused<IoError>({"cannot be made"});
 }
 

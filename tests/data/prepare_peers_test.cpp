@@ -173,14 +173,14 @@ TEST_F(PeersTest, OnePeerThatGivesUpEndsAll) {
   EXPECT_EQ(out.names(), std::set<std::string>());
 }
 
-TEST_F(PeersTest, ADiskThatIsFullIsOneErrorOnAll) {
+TEST_F(PeersTest, AFolderThatCannotBeMadeIsOneErrorOnAll) {
   PrepareOptions options = with("char");
   options.train = {folder_ / "train"};
-  options.out = "/dev/shm/none/set";
+  options.out = "/proc/none/set";
   write_bytes(options.train.front(), "abc");
   Alone alone;
   run_in_threads(alone, 3, [&](Peers& each) {
-    expect_message(message_of<IoError>([&] { prepare(options, each); }), {"does not exist"});
+    expect_message(message_of<IoError>([&] { prepare(options, each); }), {"cannot be made"});
   });
 }
 

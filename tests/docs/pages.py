@@ -10,7 +10,7 @@ import re
 REASONS = {
     "needs a GPU",
     "needs a cluster",
-    "needs the network",  # fetches packages beyond what the tests have
+    "needs the network",  # or packages beyond what the tests have
     "needs root",
     "takes hours",
     "another test",  # runs the same: those of launch/ that build or test everything

@@ -248,6 +248,7 @@ class HuggingFaceTest(unittest.TestCase):
         self.refuse_import(4, ["lm_head.weight", "tie_word_embeddings"], folder, "--tokenizer", "byte")
         self.refuse(2, ["--out", "step-00000005"], "import", "--from", "hf", folder,
                     "--out", self.folder / "step-00000005")
+        write_safetensors(folder / "model.safetensors", tensors)
         self.refuse(2, ["out is there"], "import", "--from", "hf", folder, "--out", self.out, "--tokenizer", "byte")
 
     def test_logits(self):

@@ -99,7 +99,7 @@ class PairsTest(unittest.TestCase):
                     *self.pairs("train.a", "train.b", "made", tokenizer=f"spm:{self.folder / 'train.a'}"))
         self.refuse(3, ["no pair is left", "--max-tokens 1"],
                     *self.pairs("train.a", "train.b", "made", "--max-tokens", 1))
-        self.refuse(7, ["nowhere"], *self.pairs("train.a", "train.b", "nowhere/made"))
+        self.refuse(7, ["train.a", "cannot be made"], *self.pairs("train.a", "train.b", "train.a/made"))
 
     def test_the_other_kind_of_set(self):
         config = program.write_config(self.folder, self.folder / "set")

@@ -144,7 +144,10 @@ class Slurm(SweepTest):
         self.assertIn("0 to 8", self.sweep("--only", 9, code=2).stderr)
 
     def test_no_sbatch_is_said(self):
-        said = self.sweep("--slurm", "--submit", code=7, PATH="/usr/bin:/bin").stderr
+        tools = self.folder / "python"
+        tools.mkdir()
+        (tools / "python3").symlink_to(sys.executable)
+        said = self.sweep("--slurm", "--submit", code=7, PATH=str(tools)).stderr
         self.assertIn("sbatch: cannot be run", said)
 
 

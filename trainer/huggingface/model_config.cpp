@@ -75,6 +75,8 @@ std::string print_config(const RunConfig& config, const data::Tokenizer& tokeniz
                           {"norm", ModelConfig::Norm_Name(m.norm())},
                           {"norm_position", ModelConfig::NormPosition_Name(m.norm_position())},
                           {"norm_eps", m.norm_eps()},
+                          {"attention_residual", m.attention_residual()},
+                          {"mlp_residual", m.mlp_residual()},
                           {"positions", ModelConfig::Positions_Name(m.positions())},
                           {"rotary_base", m.rotary_base()},
                           {"use_bias", m.bias()},

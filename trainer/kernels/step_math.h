@@ -21,13 +21,18 @@ DAGPAM_ROW_FUNCTION Activated gelu_at(float h) {
 }
 
 // GELU with a tanh in the place of the error function (Hendrycks and Gimpel 2016), as in GPT-2:
-// h / 2 (1 + tanh u) = h sigmoid(2 u), u = sqrt(2 / pi) (h + 0.044715 h^3).
+// h / 2 (1 + tanh u) = h sigmoid(x), x = 2 u = 2 sqrt(2 / pi) (h + 0.044715 h^3). The sigmoid's
+// slope is made of exp(-|x|): 1 - sigmoid(x) would lose it where h is large, and dx / dh is too.
 DAGPAM_ROW_FUNCTION Activated gelu_tanh_at(float h) {
   constexpr float kTwice = 1.5957691216057308f, kCube = 0.044715f;  // 2 sqrt(2 / pi)
-  const float square = h * h;
-  const float s = parallel::rows::sigmoid(kTwice * h * (1.0f + kCube * square));
-  const float inner = kTwice * (1.0f + 3.0f * kCube * square);  // d(2 u) / dh
-  return {h * s, s + h * s * (1.0f - s) * inner};
+  constexpr float kFar = 1e4f;  // where exp(-|x|) is 0, so that no product of it is infinite
+  const float square = h * h < kFar ? h * h : kFar;
+  const float x = kTwice * h * (1.0f + kCube * square);
+  const float tail = parallel::rows::exponential(x < 0.0f ? x : -x);
+  const float t = 1.0f / (1.0f + tail);
+  const float s = x < 0.0f ? tail * t : t;
+  const float inner = kTwice * (1.0f + 3.0f * kCube * square);  // dx / dh
+  return {h * s, s + h * (tail * t * t) * inner};
 }
 
 DAGPAM_ROW_FUNCTION Activated silu_at(float h) {
