@@ -16,8 +16,7 @@ import token_files  # noqa: E402
 
 STAND_INS = pathlib.Path(__file__).resolve().parent / "stand_ins"
 COPIED = ("configs", "docs", "launch", "tests", "README.md", "CMakeLists.txt", "CMakePresets.json")
-CHAR_DATA = ("data/mine", "data/shakespeare_char", "data/kjv", "data/webtext", "data/books", "data/web",
-             "runs/quickstart/data/text")
+CHAR_DATA = ("data/mine", "data/shakespeare_char", "data/kjv", "data/webtext", "runs/quickstart/data/text")
 
 
 def environment(tree):
@@ -61,8 +60,8 @@ def _other_programs_files(tree):
     (tree / "DIR" / "vocab.bpe").write_text("#version: 0.2\n")
     text = (tree / "a.txt").read_text()
     with open(tree / "big.jsonl", "w", encoding="utf-8") as lines:
-        for at in range(0, len(text), 500):
-            lines.write(json.dumps({"text": text[at:at + 500]}) + "\n")
+        for at in range(0, len(text), 50):
+            lines.write(json.dumps({"text": text[at:at + 50]}) + "\n")
     for name in ("train_0", "train_1", "val"):
         token_files.write_llmc(tree / f"{name}.bin", [256, *range(60, 120)] * 40)
 
@@ -95,6 +94,9 @@ def make(tree, binary):
         (tree / prefix).parent.mkdir(parents=True, exist_ok=True)
         for part in (tree / "data").glob("mine.*"):
             shutil.copy(part, tree / f"{prefix}{part.name.removeprefix('mine')}")
+    for prefix in ("data/books", "data/web"):
+        dagpam("data", "prepare", "--train", "big.jsonl", "--json-key", "text", "--tokenizer", "json:data/mine.json",
+               "--out", prefix)
     recipe = (tree / "configs" / "recipes" / "kjv_tiny.textproto").read_text()
     (tree / "mine.textproto").write_text(recipe.replace("data/kjv", "data/mine"))
     for run in ("runs/a", "runs/b", "runs/mine"):
