@@ -20,7 +20,7 @@ constexpr const char* kGib = "give GiB, as in 80";
 // Ten times the fastest and a tenth of the slowest machine that one would plan for: further off is
 // a slip of the unit (GFLOP/s for TFLOP/s, bytes for GB, seconds for microseconds).
 constexpr double kTflops = 20000, kGbs = 100000, kLinkGbs = 10000, kMostUs = 1e6;
-constexpr std::array<Range, 39> kRanges = {{
+constexpr std::array<Range, 40> kRanges = {{
     {"nodes", 1, 1 << 20, false, false, "give the number of nodes, as in 1"},
     {"ranks_per_node", 1, 4096, false, false, "give the GPUs or processes of a node, as in 8"},
     {"memory_gib", 0.01, 65536, false, false, kGib},
@@ -38,6 +38,7 @@ constexpr std::array<Range, 39> kRanges = {{
     {"device.update_gbs", 0.01, kGbs, false, false, kRate},
     {"device.operator_us", 0, 1e4, false, false, kMicroseconds},
     {"device.kernel_us", 0, 1e4, false, false, kMicroseconds},
+    {"device.in_step", 0.1, 10, false, false, "give a ratio of times, as in 1"},
     {"device.attention.head_width", 1, 4096, false, false, "give the width of a head, as in 64"},
     {"device.attention.forward_tflops", 1e-4, kTflops, false, false, kRate},
     {"device.attention.backward_tflops", 1e-4, kTflops, false, false, kRate},

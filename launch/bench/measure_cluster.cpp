@@ -162,7 +162,7 @@ void measure_cluster(const MeasureOptions& options, parallel::Communicator& worl
   const ProductFit products = measure_products(timer, *device.mutable_fp32());
   measure_loops(timer, device);
   measure_attention(timer, device);
-  measure_operator(timer, cluster);
+  measure_steps(timer, cluster);
   if (world.size() > 1) measure_links(timer, world, *cluster.mutable_node_link());
   if (world.rank() != 0) return;
   cluster.mutable_storage()->set_write_gbs(disk_gbs(options.folder));

@@ -42,8 +42,9 @@ void measure_loops(const RankTimer& timer, configs::DeviceRates& rates);
 // Softmax attention and daGPAM's second map, heads of 32 and 64.
 void measure_attention(const RankTimer& timer, configs::DeviceRates& rates);
 
-// What starting an operator takes, from the step of a model so small that it does little else, less
-// what the other rates say of it. After all others, of which `cluster` has the rates.
-void measure_operator(const RankTimer& timer, configs::ClusterConfig& cluster);
+// From steps of two made-up models, what the rates of pieces do not have: what starting an operator
+// takes, by one so small that it does little else; what computing in a step takes over its pieces
+// alone, by one of middle size. After all others, of which `cluster` has the rates.
+void measure_steps(const RankTimer& timer, configs::ClusterConfig& cluster);
 
 }  // namespace dagpam::launch

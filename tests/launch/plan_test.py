@@ -75,7 +75,9 @@ class PlanTest(unittest.TestCase):
         self.refused(program.run("plan", "--config", GPT2, "--cluster", H100), "model.vocab: not set")
         self.refused(plan("--ranks", "7"), "does not divide over 7 copies")
         self.refused(plan("--ranks", "0"), "--ranks")
-        self.refused(plan(ranks=2), "without mpirun")
+        both = plan(ranks=2)
+        self.assertEqual(both.returncode, 2)
+        self.assertIn("start it without mpirun", both.stderr)
 
     def test_measure(self):
         alone, two = self.path("alone.textproto"), self.path("two.textproto")

@@ -104,7 +104,7 @@ WorkTime WorkTimer::time_of(const std::vector<Operator>& operators) const {
     const double started = op.times * op.operators;
     // What moves nothing is the host's alone.
     const double kernels = op.rate == Rate::kMemory && op.bytes == 0 ? 0 : started;
-    const double device = op.times * device_seconds(op) + kernels * kernel_;
+    const double device = device_.in_step() * op.times * device_seconds(op) + kernels * kernel_;
     all.device += device;
     all.parts[static_cast<size_t>(op.part)] += device;
     all.host += started * kMicrosecond * device_.operator_us();
