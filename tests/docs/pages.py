@@ -12,6 +12,7 @@ REASONS = {
     "needs a cluster",
     "needs the network",  # or packages beyond what the tests have
     "needs root",
+    "takes minutes",
     "takes hours",
     "another test",  # runs the same: those of launch/ that build or test everything
 }
