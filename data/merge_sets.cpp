@@ -33,8 +33,9 @@ std::vector<Input> open_inputs(const std::vector<std::string>& sets) {
     const Input &first = inputs.front(), &last = inputs.back();
     if (std::none_of(std::begin(kSplits), std::end(kSplits),
                      [&](const SplitFields& split) { return has_split(last, split); })) {
-      throw DataError(set + ": there is no " + set +
-                      ".train.idx, .valid.idx or .test.idx, expected a data set");
+      std::string message = set + ": there is no ";
+      throw DataError(
+          message.append(set).append(".train.idx, .valid.idx or .test.idx, expected a data set"));
     }
     if (first.sidecar.has_value() != last.sidecar.has_value()) {
       throw DataError(sidecar_path(last.sidecar ? first.prefix : set) +

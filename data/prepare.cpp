@@ -178,6 +178,7 @@ Sidecar prepare(const PrepareOptions& options, Peers& peers) {
   require_same_sizes(job, splits);
   Sidecar sidecar;
   std::vector<bool> utf8;
+  utf8.reserve(splits.size());
   for (const auto& split : splits) utf8.push_back(check_texts(job, split, sidecar));
   const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(job, splits.front());
   sidecar.tokenizer_json = tokenizer->to_json();

@@ -142,6 +142,7 @@ void prepare_split(const PrepareJob& job, const Tokenizer& tokenizer, const Spli
     return to_message(counts);
   });
   std::vector<ShareCounts> shares;
+  shares.reserve(encoded.size());
   for (const std::string& message : encoded) shares.push_back(from_message(message));
 
   const auto joined = job.together([&]() -> std::string {

@@ -62,11 +62,11 @@ std::shared_ptr<SpmProcess> SpmProcess::with_model(const std::string& bytes,
   static std::map<std::string, std::weak_ptr<SpmProcess>> running;
   const std::lock_guard lock(mutex);
   std::weak_ptr<SpmProcess>& slot = running[xxh3_hex(bytes)];
-  if (const std::shared_ptr<SpmProcess> there = slot.lock()) {
+  if (std::shared_ptr<SpmProcess> there = slot.lock()) {
     const std::lock_guard inner(there->mutex_);
     if (there->why_lost_.empty()) return there;
   }
-  const std::shared_ptr<SpmProcess> made(new SpmProcess(bytes, source));
+  std::shared_ptr<SpmProcess> made(new SpmProcess(bytes, source));
   slot = made;
   return made;
 }

@@ -48,9 +48,10 @@ std::string problem_of_sentences(const std::string& prefix, const PairSidecar& s
     longest = std::max(longest, std::ssize(sentence));
     dataset.read(side, pair, sentence);
     if (is_good(sentence, sidecar.special)) continue;
-    return prefix + "." + name + ".bin: sentence " + std::to_string(pair) +
-           " does not end in the id " + std::to_string(sidecar.special.eos) +
-           " (eos), or has a special id before; prepare the data again";
+    std::string message = prefix;
+    message.append(".").append(name).append(".bin: sentence ").append(std::to_string(pair));
+    message.append(" does not end in the id ").append(std::to_string(sidecar.special.eos));
+    return message += " (eos), or has a special id before; prepare the data again";
   }
   const PairSide& recorded = is_source ? dataset.split().source : dataset.split().target;
   if (longest == recorded.longest) return "";
