@@ -9,6 +9,8 @@ namespace {
 
 constexpr int64_t kBlock = int64_t{1} << 16;  // tokens
 
+}  // namespace
+
 void read_narrow(const FileDataset& dataset, int64_t offset, int64_t vocab,
                  std::vector<int64_t>& wide, std::vector<int32_t>& ids) {
   dataset.read(offset, wide, vocab);
@@ -16,8 +18,6 @@ void read_narrow(const FileDataset& dataset, int64_t offset, int64_t vocab,
   std::transform(wide.begin(), wide.end(), ids.begin(),
                  [](int64_t id) { return static_cast<int32_t>(id); });
 }
-
-}  // namespace
 
 void append_tokens(const FileDataset& dataset, int64_t begin, int64_t end, int64_t vocab,
                    IndexedWriter& writer, const std::function<void()>& check) {

@@ -3,11 +3,17 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "data/file_dataset.h"
 #include "data/indexed_writer.h"
 
 namespace dagpam::data {
+
+// Fills `ids` with the tokens from `offset` on, as many as `wide` has place for; `wide` is scratch.
+// DataError as below.
+void read_narrow(const FileDataset& dataset, int64_t offset, int64_t vocab,
+                 std::vector<int64_t>& wide, std::vector<int32_t>& ids);
 
 // Appends the tokens [begin, end) of `dataset`, with a document boundary in `writer` wherever one
 // of its documents starts after `begin`; the last document stays open. `check`, called now and

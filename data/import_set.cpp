@@ -58,10 +58,7 @@ void append_cut(const FileDataset& dataset, const ImportOptions& options,
   for (int64_t at = 0; at < dataset.tokens(); at += std::ssize(ids)) {
     options.check();
     wide.resize(static_cast<size_t>(std::min(kBlock, dataset.tokens() - at)));
-    dataset.read(at, wide, tokenizer.vocab_size());
-    ids.assign(wide.size(), 0);
-    std::transform(wide.begin(), wide.end(), ids.begin(),
-                   [](int64_t id) { return static_cast<int32_t>(id); });
+    read_narrow(dataset, at, tokenizer.vocab_size(), wide, ids);
     for (std::span<const int32_t> rest = ids; !rest.empty();) {
       auto end = std::find(rest.begin() + (after ? 0 : 1), rest.end(), eod);
       if (!after && rest.front() == eod) writer.end_document();

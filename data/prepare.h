@@ -16,7 +16,7 @@ struct PrepareOptions {
   std::vector<std::string> train;        // text files, at least one
   std::vector<std::string> valid, test;  // empty: no such split
   std::string tokenizer;                 // T of make_tokenizer
-  std::string out;                       // PREFIX; its folder must exist
+  std::string out;                       // PREFIX; its folder is made
   DocumentOptions documents = {};        // what a document is in all of them
   // The tokenizer's end_of_text behind every document (Megatron's --append-eod).
   bool append_eod = false;
@@ -37,7 +37,7 @@ struct PrepareOptions {
 // removed where the new one has no such split. On any error nothing of that is left or changed, and
 // every peer throws the same: ConfigError (unknown tokenizer, no train file, an output that is an
 // input), DataError (a file that is missing, empty, not UTF-8, no JSON lines, or holds what the
-// vocabulary lacks: file, byte, line, column, symbol), IoError (full disk, missing folder) and
+// vocabulary lacks: file, byte, line, column, symbol), IoError (full disk, no such right) and
 // Interrupted (give_up of any). Memory of a peer: the tokenizer, the ids of about 1 MiB of text, 12
 // bytes a document, and pages of the mapped files, which the kernel may drop.
 Sidecar prepare(const PrepareOptions& options, Peers& peers);

@@ -20,7 +20,7 @@ struct PreparePairsOptions {
   PairFiles train, valid, test;  // both names empty: no such split; train must be there
   std::string tokenizer;         // T of make_tokenizer, for both sides; char and word take their
                                  // vocabulary from both training texts
-  std::string out;               // PREFIX; its folder must exist
+  std::string out;               // PREFIX; its folder is made
   int64_t max_tokens = 0;   // training pairs with a longer side (eos counts) are dropped; 0: none
   bool skip_empty = false;  // leave out pairs of which a side is empty, in place of an error
   std::ostream* progress = &std::cerr;  // as PrepareOptions has them

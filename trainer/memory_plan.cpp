@@ -247,8 +247,7 @@ MemoryPlan plan_memory(const RunPlan& plan) {
   const auto elements = static_cast<double>(rank_elements(run, tp));
   const bool zero = run.parallel().zero() == 1;
   const double copies = zero ? plan.copies : 1;
-  const bool two = run.optimizer().kind() == configs::OptimizerConfig::ADAMW;
-  const double moments = two ? 2 : run.optimizer().momentum() != 0 ? 1 : 0;
+  const double moments = optimizer_moments(run.optimizer());
   const double number = number_bytes(run);
   MemoryPlan memory;
   memory.parameters = number * elements;

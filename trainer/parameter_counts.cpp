@@ -110,6 +110,11 @@ ParameterCounts count_parameters(const RunConfig& config) {
   return {rank_elements(config, 1), stack_elements(config, 1).in_matmuls + m.vocab() * m.width()};
 }
 
+int optimizer_moments(const configs::OptimizerConfig& optimizer) {
+  if (optimizer.kind() == configs::OptimizerConfig::ADAMW) return 2;
+  return optimizer.momentum() != 0 ? 1 : 0;
+}
+
 double flops_per_token(const RunConfig& config) {
   const ModelConfig& m = config.model();
   const double products = 6 * static_cast<double>(count_parameters(config).in_matmuls);

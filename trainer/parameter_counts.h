@@ -27,6 +27,9 @@ ParameterCounts count_parameters(const configs::RunConfig& config);
 // vocabulary included.
 int64_t rank_elements(const configs::RunConfig& config, int tp);
 
+// Numbers that the optimizer keeps beside each parameter: two of AdamW, one of SGD with momentum.
+int optimizer_moments(const configs::OptimizerConfig& optimizer);
+
 // Floating point operations a token, forward and backward, causal, minimal algebra:
 // 6 N_matmul + 6 L C T for one softmax, + 4 L C T more for the second of daGPAM and DIFF2, + 6 L C
 // D for the [H, D, D] maps (docs/performance.md derives it); of the other kinds their matrix

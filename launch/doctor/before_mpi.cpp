@@ -11,14 +11,10 @@
 #include <optional>
 #include <sstream>
 
+#include "configs/text.h"
+
 namespace dagpam::launch {
 namespace {
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
 
 std::vector<std::string> split_commas(const std::string& text) {
   std::vector<std::string> parts;
@@ -45,7 +41,7 @@ Finding no_interface(const std::string& variable, const std::string& value,
                      const std::vector<std::string>& have) {
   return {Level::kError, "network.interface",
           variable + "='" + value + "' names an interface that this node lacks (it has " +
-              joined(have) + ")",
+              configs::joined(have, ", ") + ")",
           "name one that every node has, or leave the variable unset", ExitCode::kBadConfig};
 }
 
@@ -107,9 +103,10 @@ Findings judge_hostfile(const std::string& path, int ranks,
     if (!resolves(host->name)) unknown.push_back(host->name);
   }
   if (!unknown.empty()) {
-    findings.push_back({Level::kError, "hosts.unknown",
-                        "'" + path + "' names hosts that do not resolve: " + joined(unknown),
-                        "mend the names, or /etc/hosts", ExitCode::kBadConfig});
+    findings.push_back(
+        {Level::kError, "hosts.unknown",
+         "'" + path + "' names hosts that do not resolve: " + configs::joined(unknown, ", "),
+         "mend the names, or /etc/hosts", ExitCode::kBadConfig});
   }
   if (hosts == 0 || (ranks > 0 && slots < ranks)) {
     findings.push_back({Level::kError, "hosts.slots",

@@ -27,7 +27,7 @@ Layout layout_of(const RunPlan& plan);
 // The plan under another layout; global batch and all else stay.
 RunPlan with_layout(const RunPlan& plan, const Layout& layout);
 
-// "dp 8 x tp 2 sp, zero, micro-batch 4, SELECTIVE"
+// "dp 8 x tp 2 sp, zero, micro-batch 4, recompute SELECTIVE"
 std::string describe(const Layout& layout);
 
 // The overrides that give a config this layout: "--set parallel.tensor=2 ...".

@@ -50,9 +50,7 @@ void add_evaluations(const RunPlan& plan, const Prediction& p, RunTotals& totals
 void add_saves(const RunPlan& plan, const Prediction& p, const ClusterConfig& cluster,
                RunTotals& totals) {
   const configs::RunConfig& run = plan.config;
-  const double moments = run.optimizer().kind() == configs::OptimizerConfig::ADAMW ? 2
-                         : run.optimizer().momentum() != 0                         ? 1
-                                                                                   : 0;
+  const double moments = optimizer_moments(run.optimizer());
   totals.saves = times(run.checkpoint().every(), plan.steps);
   totals.save_bytes = kFloat * (1 + moments) * static_cast<double>(count_parameters(run).all);
   totals.saving_known = cluster.has_storage();

@@ -160,10 +160,7 @@ Operators work_of_update(const RunPlan& plan) {
   const double elements = real(rank_elements(plan.config, tp));
   const bool zero = plan.config.parallel().zero() == 1;
   const double own = zero ? elements / real(plan.copies) : elements;
-  const configs::OptimizerConfig& optimizer = plan.config.optimizer();
-  const double moments = optimizer.kind() == configs::OptimizerConfig::ADAMW ? 2
-                         : optimizer.momentum() != 0                         ? 1
-                                                                             : 0;
+  const double moments = optimizer_moments(plan.config.optimizer());
   // Value, gradient and moments read, value and moments written; of BF16 weights rounded.
   double bytes = kFloatBytes * (3 + 2 * moments) + (s.narrow() ? kFloatBytes + s.number : 0);
   Operators ops;

@@ -66,8 +66,7 @@ def prepare(args):
     text, tokenizer = load(args.tokenizer)
     kind = description(text, tokenizer, args.append_eod)
     folder = pathlib.Path(args.out).absolute().parent
-    if not folder.is_dir():
-        raise Bad(f"--out '{args.out}': folder '{folder}' does not exist: create it first")
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{pathlib.Path(args.out).name}.hf-", dir=folder) as scratch:
         (pathlib.Path(scratch) / "tokenizer.json").write_text(json.dumps(kind), encoding="utf-8")
         words = [program(), "data", "import", "--format", "megatron", "--out", os.path.abspath(args.out),
