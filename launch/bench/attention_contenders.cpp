@@ -1,6 +1,5 @@
 #include "launch/bench/attention_contenders.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -142,6 +141,12 @@ Road own_road(const AttentionShape& shape, const std::string& name) {
   return {name, "hopper fused", false, attention::GpuPath::kFused};
 }
 
+at::Generator generator_of(at::Device device, uint64_t seed) {
+  at::Generator generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(seed);
+  return generator;
+}
+
 // A peer made of LibTorch's attention: on a GPU one for each of its kernels.
 void add_library(std::vector<AttentionContender>& to, const AttentionShape& shape,
                  const std::string& name, bool same,
@@ -158,22 +163,20 @@ void add_library(std::vector<AttentionContender>& to, const AttentionShape& shap
 }  // namespace
 
 AttentionInputs::AttentionInputs(const AttentionShape& shape, uint64_t seed) {
-  const at::Generator generator = at::detail::createCPUGenerator(seed);
-  const auto leaf = [&](const at::Tensor& x) {
-    return x.to(shape.device, shape.type).requires_grad_();
-  };
+  // Drawn where they are used: a processor takes seconds for what a GPU reads in a millisecond.
+  const at::Generator generator = generator_of(shape.device, seed);
+  const at::TensorOptions floats = at::TensorOptions(shape.device).dtype(at::kFloat);
+  const auto leaf = [&](const at::Tensor& x) { return x.to(shape.type).requires_grad_(); };
   const std::vector<int64_t> rows{shape.batch, shape.tokens, shape.heads, shape.width};
-  const auto normal = [&](at::IntArrayRef sizes) {
-    return at::randn(sizes, generator, at::kFloat);
-  };
+  const auto normal = [&](at::IntArrayRef sizes) { return at::randn(sizes, generator, floats); };
   q = leaf(normal(rows));
   k = leaf(normal(rows));
   v = leaf(normal(rows));
   w_neg = leaf(normal({shape.heads, shape.width, shape.width}) /
                std::sqrt(static_cast<double>(shape.width)));
-  plus = leaf(at::rand({shape.heads}, generator, at::kFloat) + 0.5);
-  minus = leaf(at::rand({shape.heads}, generator, at::kFloat) + 0.5);
-  dy = normal(rows).to(shape.device, shape.type);
+  plus = leaf(at::rand({shape.heads}, generator, floats) + 0.5);
+  minus = leaf(at::rand({shape.heads}, generator, floats) + 0.5);
+  dy = normal(rows).to(shape.type);
   q2 = leaf(normal(rows));
   gate = leaf(normal({shape.batch, shape.tokens, shape.heads}));
 }
