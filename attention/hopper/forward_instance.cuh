@@ -22,8 +22,8 @@ void launch_forward(const ForwardLaunch& launch) {
   DAGPAM_HOPPER_CHECK(cudaFuncSetAttribute(&forward_kernel<T, D>,
                                            cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   const ForwardParams& p = launch.params;
-  const dim3 grid(static_cast<unsigned>(p.batch * p.heads),
-                  static_cast<unsigned>(tiles(p.sight.queries, kQueryTile)));
+  const auto grid =
+      static_cast<unsigned>(p.batch * p.heads * tiles(p.sight.queries, kQueryTile));
   forward_kernel<T, D>
       <<<grid, kThreads, kBytes, static_cast<cudaStream_t>(launch.stream)>>>(launch.maps, p);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());

@@ -20,11 +20,16 @@ class ForwardBlock {
 
   DAGPAM_DEVICE ForwardBlock(const Maps& maps, const ForwardParams& params)
       : maps_(maps), p_(params), base_(M::shared_base()) {
-    // The longest tiles first: those at the end, where the order is causal.
+    // Section after section of heads; in each the longest tiles first: those at the end, where the
+    // order is causal.
     const auto tile_count = static_cast<int32_t>(tiles(params.sight.queries, kQueryTile));
-    head_ = static_cast<int32_t>(M::block_x()) % params.heads;
-    batch_ = static_cast<int32_t>(M::block_x()) / params.heads;
-    tile_ = tile_count - 1 - static_cast<int32_t>(M::block_y());
+    const auto at = static_cast<int32_t>(M::block_x());
+    const int32_t first = at / (params.section * tile_count) * params.section;
+    const int32_t count = min_of(params.section, params.batch * params.heads - first);
+    const int32_t within = at - first * tile_count, head = first + within % count;
+    head_ = head % params.heads;
+    batch_ = head / params.heads;
+    tile_ = tile_count - 1 - within / count;
     const TileRange range = params.sight.tile(batch_, tile_);
     first_ = range.first_tile();
     last_ = range.last_tile();

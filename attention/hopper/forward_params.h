@@ -20,6 +20,7 @@ struct ForwardParams {
   uint16_t* q_neg = nullptr;                      // [B, N, H, D], where it is formed and wanted
   float* lse2 = nullptr;                          // [2, B, H, T 64]; may be nullptr
   int32_t batch = 0;
+  int32_t section = 1;  // heads that run at the same time, of B H (heads_a_section)
 
   DAGPAM_BOTH Factors factors(int32_t h) const {
     return factors_of(plus[h * lambda_stride], minus[h * lambda_stride]);

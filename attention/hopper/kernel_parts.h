@@ -36,6 +36,14 @@ constexpr int kThreads = 3 * kWarpgroup;
 constexpr int kConsumerWarps = 8;
 constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
+// Heads whose blocks run at the same time, so that the keys and values which they all read again
+// and again stay in the level 2 cache: whole groups of a key-value head, at least one.
+constexpr int64_t kCachedBytes = int64_t{16} << 20;
+DAGPAM_BOTH int64_t heads_a_section(int64_t keys, int64_t width, int64_t group) {
+  const int64_t bytes = keys * width * 2 * 2;
+  return group * (bytes < kCachedBytes ? kCachedBytes / bytes : 1);
+}
+
 // Bytes of shared memory that a block may ask for, and those that it asks for beyond its own
 // because tiles lie on multiples of 1024.
 constexpr int kSharedLimit = 227 * 1024, kSharedSlack = 1024;

@@ -1,6 +1,7 @@
 // launch.h with CUDA in the build.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "attention/hopper/cuda_check.h"
@@ -77,6 +78,8 @@ void forward(const Problem& p, const ForwardResult& result) {
   params.batch = narrow(p.batch);
   params.heads = narrow(p.heads);
   params.group = narrow(p.heads / p.kv_heads);
+  params.section = narrow(
+      std::min(p.batch * p.heads, heads_a_section(p.keys, p.width, p.heads / p.kv_heads)));
   params.plus = p.plus;
   params.minus = p.minus;
   params.lambda_stride = p.lambda_of_head ? 1 : 0;

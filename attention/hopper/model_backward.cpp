@@ -15,11 +15,11 @@ size_t row_at(const ModelProblem& p, int64_t b, int64_t h, int64_t tile, int wor
   return static_cast<size_t>((head * kKept + word) * kQueryTile + r);
 }
 
-// A row's dot product as a warp sums it: 2 neighbours a lane for each 64 columns, then in pairs.
+// A row's dot product as a warp sums it: 8 neighbours a lane, then in pairs.
 float dot(const float* a, const float* b, int64_t width) {
-  std::array<float, 32> lane{};
-  for (int64_t c = 0; c < width; ++c) lane[static_cast<size_t>(c % 64 / 2)] += a[c] * b[c];
-  for (size_t apart = 16; apart > 0; apart /= 2) {
+  std::array<float, 16> lane{};
+  for (int64_t c = 0; c < width; ++c) lane[static_cast<size_t>(c / 8)] += a[c] * b[c];
+  for (auto apart = static_cast<size_t>(width / 16); apart > 0; apart /= 2) {
     for (size_t i = 0; i < apart; ++i) lane[i] += lane[i + apart];
   }
   return lane[0];

@@ -22,23 +22,26 @@ DAGPAM_DEVICE void find_ranges(const RangesParams& p) {
   p.ranges[at] = range;
 }
 
-template <class M, class T, int D>
-DAGPAM_DEVICE float dot_of_lane(const uint16_t* a, const uint16_t* b) {
+// 8 numbers of a row, 16 bytes.
+struct alignas(16) EightNumbers {
+  uint32_t pairs[4];
+};
+
+template <class M, class T>
+DAGPAM_DEVICE float dot_of_lane(const EightNumbers& a, const EightNumbers& b) {
   float sum = 0;
   DAGPAM_UNROLL
-  for (int block = 0; block < D / 64; ++block) {
-    const int at = block * 64 + M::thread() % 32 * 2;
-    const uint32_t x = *reinterpret_cast<const uint32_t*>(a + at);
-    const uint32_t y = *reinterpret_cast<const uint32_t*>(b + at);
-    sum += M::template low<T>(x) * M::template low<T>(y);
-    sum += M::template high<T>(x) * M::template high<T>(y);
+  for (int i = 0; i < 4; ++i) {
+    sum += M::template low<T>(a.pairs[i]) * M::template low<T>(b.pairs[i]);
+    sum += M::template high<T>(a.pairs[i]) * M::template high<T>(b.pairs[i]);
   }
   return sum;
 }
 
-// A block takes a tile, a warp 8 of its rows.
+// A block takes a tile, a warp 8 of its rows, D / 8 lanes a row.
 template <class M, class T, int D>
 DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
+  constexpr int kLanes = D / 8, kAtOnce = 32 / kLanes, kTurns = 8 / kAtOnce;
   const auto tile = static_cast<int32_t>(M::block_x()), head = static_cast<int32_t>(M::block_y());
   const auto batch = static_cast<int32_t>(M::block_z());
   const int64_t tile_count = tiles(p.sight.queries, kQueryTile);
@@ -46,26 +49,39 @@ DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
   const int64_t own_head = static_cast<int64_t>(batch) * p.heads + head;
   const int64_t numbers = static_cast<int64_t>(p.batch) * p.sight.queries * p.heads * D;
   uint32_t* const words = p.rows + (own_head * tile_count + tile) * (kRowWords * kQueryTile);
-  for (int r = M::thread() / 32 * 8; r < M::thread() / 32 * 8 + 8; ++r) {
+  const int lane = M::thread() % kLanes;
+  const int first = M::thread() / 32 * 8 + M::thread() % 32 / kLanes;
+  EightNumbers dy[kTurns], plus[kTurns], minus[kTurns];  // all on their way before the first is used
+  DAGPAM_UNROLL
+  for (int i = 0; i < kTurns; ++i) {
+    const int32_t n = tile * kQueryTile + first + i * kAtOnce;
+    dy[i] = plus[i] = minus[i] = {};
+    if (n >= p.sight.queries) continue;
+    const int64_t at =
+        ((static_cast<int64_t>(batch) * p.sight.queries + n) * p.heads + head) * D + lane * 8;
+    dy[i] = *reinterpret_cast<const EightNumbers*>(p.dy + at);
+    plus[i] = *reinterpret_cast<const EightNumbers*>(p.o + at);
+    minus[i] = *reinterpret_cast<const EightNumbers*>(p.o + numbers + at);
+  }
+  DAGPAM_UNROLL
+  for (int i = 0; i < kTurns; ++i) {
+    const int r = first + i * kAtOnce;
     const int32_t n = tile * kQueryTile + r;
-    float plus = 0, minus = 0;
-    if (n < p.sight.queries) {
-      const int64_t at = ((static_cast<int64_t>(batch) * p.sight.queries + n) * p.heads + head) * D;
-      plus = dot_of_lane<M, T, D>(p.dy + at, p.o + at);
-      minus = dot_of_lane<M, T, D>(p.dy + at, p.o + numbers + at);
+    float of_plus = dot_of_lane<M, T>(dy[i], plus[i]);
+    float of_minus = dot_of_lane<M, T>(dy[i], minus[i]);
+    DAGPAM_UNROLL
+    for (int apart = kLanes / 2; apart > 0; apart /= 2) {
+      of_plus += M::shuffle_xor(of_plus, apart);
+      of_minus += M::shuffle_xor(of_minus, apart);
     }
-    for (int apart = 16; apart > 0; apart /= 2) {
-      plus += M::shuffle_xor(plus, apart);
-      minus += M::shuffle_xor(minus, apart);
-    }
-    if (M::thread() % 32 != 0) continue;
+    if (lane != 0) continue;
     const bool exists = n < p.sight.queries;
     const float* const lse2 = p.lse2 + own_head * tile_count * kQueryTile + n;
     const Interval seen = p.sight.row(batch, n);
     words[kLsePlus * kQueryTile + r] = exists ? M::bits(lse2[0]) : 0;
     words[kLseMinus * kQueryTile + r] = exists ? M::bits(lse2[heads * tile_count * kQueryTile]) : 0;
-    words[kDotPlus * kQueryTile + r] = M::bits(plus);
-    words[kDotMinus * kQueryTile + r] = M::bits(minus);
+    words[kDotPlus * kQueryTile + r] = M::bits(of_plus);
+    words[kDotMinus * kQueryTile + r] = M::bits(of_minus);
     words[kFirstKey * kQueryTile + r] = static_cast<uint32_t>(seen.first);
     words[kLastKey * kQueryTile + r] = static_cast<uint32_t>(seen.last);
   }

@@ -104,8 +104,9 @@ ModelAnswer forward(const EmulatedProblem& problem, uint64_t seed) {
   params.q_neg = s.forms_q_neg ? q_neg.data() : nullptr;
   params.lse2 = answer.lse2.data();
   params.batch = static_cast<int32_t>(s.batch);
-  emulate({hopper::kThreads, static_cast<int>(s.batch * s.heads), static_cast<int>(tile_count), 1},
-          seed, [&] { hopper::ForwardBlock<Emulated, T, D>(maps, params).run(); });
+  params.section = static_cast<int32_t>(s.kv_heads);
+  emulate({hopper::kThreads, static_cast<int>(s.batch * s.heads * tile_count), 1, 1}, seed,
+          [&] { hopper::ForwardBlock<Emulated, T, D>(maps, params).run(); });
   answer.y = floats(y, bf16);
   answer.o = floats(o, bf16);
   answer.q_neg = floats(q_neg, bf16);
