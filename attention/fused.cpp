@@ -2,10 +2,8 @@
 
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/relu.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -147,7 +145,14 @@ class Attend : public torch::autograd::Function<Attend> {
     if (at::globalContext().deterministicAlgorithms()) {
       turns = at::zeros({batch, heads, in.tiles(), 2}, words);
     }
-    const at::Tensor dq = at::empty(in.q.sizes(), in.q.options()), dq_neg = at::empty_like(dq);
+    const bool mapped = in.w_neg.defined();
+    const at::Tensor dq = at::empty(in.q.sizes(), in.q.options());
+    at::Tensor dq_neg, dw_runs;
+    if (mapped) {
+      dw_runs = at::empty({batch * hopper::finish_runs(in.q.size(1)), heads, width, width}, floats);
+    } else {
+      dq_neg = at::empty_like(dq);
+    }
     const at::Tensor dk = at::empty(in.k.sizes(), in.k.options()), dv = at::empty_like(dk);
     hopper::BackwardBuffers buffers;
     buffers.dy = dy.const_data_ptr();
@@ -158,16 +163,16 @@ class Attend : public torch::autograd::Function<Attend> {
     buffers.dq_sums = sums.mutable_data_ptr<float>();
     buffers.turns = turns.defined() ? turns.mutable_data_ptr<int32_t>() : nullptr;
     buffers.dq = dq.mutable_data_ptr();
-    buffers.dq_neg = dq_neg.mutable_data_ptr();
+    buffers.dq_neg = mapped ? nullptr : dq_neg.mutable_data_ptr();
+    buffers.dw_runs = mapped ? dw_runs.mutable_data_ptr<float>() : nullptr;
     buffers.dk = dk.mutable_data_ptr();
     buffers.dv = dv.mutable_data_ptr();
     hopper::backward(in.problem(), buffers);
     const auto [dplus, dminus] = lambda_gradients(rows, in.plus.numel() == 1);
-    const bool mapped = in.w_neg.defined();
-    return {dq,           mapped ? at::Tensor() : dq_neg,
+    return {dq,           dq_neg,
             dk,           dv,
             dplus,        dminus,
-            at::Tensor(), mapped ? map_gradient(in.q, dq_neg) : at::Tensor(),
+            at::Tensor(), mapped ? dw_runs.sum(0) : at::Tensor(),
             at::Tensor(), at::Tensor()};
   }
 
@@ -179,12 +184,6 @@ class Attend : public torch::autograd::Function<Attend> {
                                 .sum(at::IntArrayRef({0, 2, 4}));  // [H, 2]
     const at::Tensor sums = one ? dots.sum(0, /*keepdim=*/true) : dots;
     return {sums.select(1, 0), sums.select(1, 1).neg()};
-  }
-
-  // dW = ReLU(Q)^T dQ- of each head.
-  static at::Tensor map_gradient(const at::Tensor& q, const at::Tensor& dq_neg) {
-    const at::Tensor positive = at::relu(q).flatten(0, 1);  // [B N, H, D]
-    return at::bmm(positive.permute({1, 2, 0}), dq_neg.flatten(0, 1).transpose(0, 1));
   }
 };
 

@@ -24,10 +24,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <class T, int D>
-__global__ void __launch_bounds__(kWarpgroup)
-    finish_kernel(const __grid_constant__ TensorMap w_neg,
+__global__ void __launch_bounds__(FinishShared<D>::kThreads)
+    finish_kernel(const __grid_constant__ FinishMaps<TensorMap> maps,
                   const __grid_constant__ FinishParams params) {
-  FinishBlock<Device, T, D>(w_neg, params).run();
+  FinishBlock<Device, T, D>(maps, params).run();
 }
 
 template <class T, int D>
@@ -48,8 +48,10 @@ void launch_backward(const BackwardLaunch& launch) {
   DAGPAM_HOPPER_CHECK(cudaGetLastError());
   backward_kernel<T, D><<<by_keys, kThreads, kMainBytes, stream>>>(launch.maps, p);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());
-  finish_kernel<T, D>
-      <<<by_queries, kWarpgroup, kFinishBytes, stream>>>(launch.w_neg, launch.finish);
+  const dim3 by_runs(count(finish_runs(p.sight.queries)), count(p.heads),
+                     count(p.batch));
+  finish_kernel<T, D><<<by_runs, FinishShared<D>::kThreads, kFinishBytes, stream>>>(
+      launch.finish_maps, launch.finish);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());
 }
 

@@ -73,21 +73,34 @@ struct BackwardShared {
   static constexpr uint32_t kBytes = kBarriers + 8 * (1 + 2 * kStages);
 };
 
-// dQ- as a tensor, and dQ: of dQ+ alone where Q- was given, else dQ+ + (dQ- W_neg^T) where Q > 0.
+// Where Q- was given: dQ and dQ- as tensors. Where it was formed (through_map): dQ = dQ+ +
+// (dQ- W_neg^T) where Q > 0, and what each run of kFinishRun tiles adds to dW_neg.
 struct FinishParams {
   int32_t batch = 0, queries = 0, heads = 0;
   float scale = 0;            // D^-0.5
   const float* dq = nullptr;  // of BackwardParams
   bool through_map = false;
-  const uint16_t* q = nullptr;  // [B, N, H, D] by strides, where through_map
-  int64_t q_batch = 0, q_row = 0, q_head = 0;
-  uint16_t *dq_out = nullptr, *dq_neg_out = nullptr;  // [B, N, H, D]
+  uint16_t* dq_out = nullptr;      // [B, N, H, D]
+  uint16_t* dq_neg_out = nullptr;  // [B, N, H, D], where Q- was given
+  float* dw_runs = nullptr;        // [B, finish_runs(N), H, D, D], where through_map
+};
+
+template <class TensorMap>
+struct FinishMaps {
+  TensorMap q;      // boxes of 64 rows and 64 columns
+  TensorMap w_neg;  // [D][D] of each head, D rows
 };
 
 template <int D>
 struct FinishShared {
-  static constexpr uint32_t kBarrier = tile_bytes(D, D);  // behind W_neg
-  static constexpr uint32_t kBytes = kBarrier + 8;
+  static constexpr int kThreads = D / kColumnBlock * kWarpgroup;
+  static constexpr uint32_t kTile = tile_bytes(kQueryTile, D);
+  static constexpr uint32_t kSums = 2 * kTile;              // dQ+ or dQ- in float32
+  static constexpr uint32_t kStage = kTile + 2 * kSums;     // Q, dQ+, dQ- of a tile
+  static constexpr uint32_t kStages = tile_bytes(D, D);     // two, behind W_neg
+  static constexpr uint32_t kGradients = kStages + 2 * kStage;  // dQ- rounded
+  static constexpr uint32_t kBarriers = kGradients + kTile;     // of the two stages, of W_neg
+  static constexpr uint32_t kBytes = kBarriers + 3 * 8;
 };
 
 }  // namespace dagpam::attention::hopper

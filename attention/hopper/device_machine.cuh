@@ -100,6 +100,18 @@ struct Device {
   static __device__ __forceinline__ void load_pair(uint32_t at, float (&x)[2]) {
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x[0]), "=f"(x[1]) : "r"(at) : "memory");
   }
+  static __device__ __forceinline__ void load_four(uint32_t at, float (&x)[4]) {
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+                 : "r"(at)
+                 : "memory");
+  }
+  static __device__ __forceinline__ void store_four(uint32_t at, float a, float b, float c,
+                                                    float d) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(a), "f"(b), "f"(c),
+                 "f"(d)
+                 : "memory");
+  }
   static __device__ __forceinline__ void store(uint32_t at, uint32_t x) {
     asm volatile("st.shared.b32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
   }

@@ -18,7 +18,7 @@ void launch_forward(const ForwardLaunch& launch);
 
 struct BackwardLaunch {
   BackwardMaps<TensorMap> maps;
-  TensorMap w_neg;
+  FinishMaps<TensorMap> finish_maps;
   RowsParams rows;
   BackwardParams main;
   FinishParams finish;

@@ -3,7 +3,8 @@
 // threads of a block on the CPU. Knows no torch.
 //
 // A machine has static functions for: who a thread is (thread, block_x, block_y, block_z); shared
-// memory by 32-bit addresses (shared_base, load_word, load_float, store); barriers in it
+// memory by 32-bit addresses (shared_base, load_word, load_float, load_pair,
+// load_four, store, store_four); barriers in it
 // (barrier_init, barrier_arrive, barrier_expect, barrier_wait) and named ones (named_sync,
 // named_arrive, sync_block, sync_warp); copies by the copy engine (load_tile, load_bytes); matrix
 // products of a warpgroup

@@ -51,7 +51,9 @@ struct BackwardBuffers {
                              // are the gradients of l+ and, negated, of l-
   float* dq_sums = nullptr;  // [2, B, H, T, D / 64, 4096], 0
   int32_t* turns = nullptr;  // [B, H, T, 2], 0: sums in a fixed order; nullptr: in any
-  void *dq = nullptr, *dq_neg = nullptr;  // [B, N, H, D]; dq through the map too where w_neg is set
+  void* dq = nullptr;        // [B, N, H, D]; through the map too where w_neg is set
+  void* dq_neg = nullptr;    // [B, N, H, D], where w_neg is not set
+  float* dw_runs = nullptr;  // [B, finish_runs(N), H, D, D], where it is: dW_neg is their sum
   void *dk = nullptr, *dv = nullptr;      // [B, M, Hkv, D]
 };
 void backward(const Problem& problem, const BackwardBuffers& buffers);

@@ -104,7 +104,7 @@ void backward(const Problem& p, const BackwardBuffers& buffers) {
   launch.maps.dy = encode(of_queries(p, buffers.dy), p.type, kQueryTile);
   launch.maps.k = encode(p.k, p.type, kKeyTile);
   launch.maps.v = encode(p.v, p.type, kKeyTile);
-  launch.w_neg = map_of_w(p);
+  launch.finish_maps = {launch.maps.q, map_of_w(p)};
   const Sight sight = sight_of(p);
   const int32_t batch = narrow(p.batch), heads = narrow(p.heads);
   const auto numbers = [](const void* x) { return static_cast<const uint16_t*>(x); };
@@ -132,12 +132,9 @@ void backward(const Problem& p, const BackwardBuffers& buffers) {
   finish.scale = main.scale;
   finish.dq = buffers.dq_sums;
   finish.through_map = p.w_neg != nullptr;
-  finish.q = numbers(p.q.data);
-  finish.q_batch = p.q.batch_stride;
-  finish.q_row = p.q.row_stride;
-  finish.q_head = p.q.head_stride;
   finish.dq_out = static_cast<uint16_t*>(buffers.dq);
   finish.dq_neg_out = static_cast<uint16_t*>(buffers.dq_neg);
+  finish.dw_runs = buffers.dw_runs;
   run(p, launch, &launch_backward<Bf16, 64>, &launch_backward<Bf16, 128>,
       &launch_backward<Fp16, 64>, &launch_backward<Fp16, 128>);
 }

@@ -141,6 +141,7 @@ void postprocess(const ModelProblem& p, const QueryGradients& dq, ModelGradients
   const auto width = static_cast<int>(p.width);
   for (int64_t b = 0; b < p.batch; ++b) {
     for (int64_t h = 0; h < p.heads; ++h) {
+      Matrix dw(width, width);
       for (int64_t tile = 0; tile < p.query_tiles(); ++tile) {
         const Place place{b, tile * kQueryTile, h, p.queries, p.heads};
         const auto rows = [&](const float* x) {
@@ -154,14 +155,17 @@ void postprocess(const ModelProblem& p, const QueryGradients& dq, ModelGradients
         if (p.w_neg != nullptr) {
           Matrix q = rows(p.q);
           const Matrix w = load_rows(p.w_neg, p.width, 1, p.width, h, 0, 0, width);
-          Matrix through(kQueryTile, width), dw(width, width);
+          Matrix through(kQueryTile, width);
           add_product(through, minus, transposed(w));
           for (size_t i = 0; i < q.values.size(); ++i) {
             if (q.values[i] > 0) plus.values[i] += through.values[i];
             q.values[i] = std::fmax(q.values[i], 0.0F);
           }
           add_product(dw, transposed(q), minus);
-          add_rows(dw, {h, 0, 0, p.width, 1}, out.dw_neg);
+          if ((tile + 1) % kFinishRun == 0 || tile + 1 == p.query_tiles()) {
+            add_rows(dw, {h, 0, 0, p.width, 1}, out.dw_neg);
+            dw = Matrix(width, width);
+          }
         }
         store_rows(plus, place, p.rounding, out.dq);
       }

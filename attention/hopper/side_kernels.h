@@ -22,9 +22,12 @@ DAGPAM_DEVICE void find_ranges(const RangesParams& p) {
   p.ranges[at] = range;
 }
 
-// 8 numbers of a row, 16 bytes.
+// What one access of 16 or 8 bytes moves.
 struct alignas(16) EightNumbers {
   uint32_t pairs[4];
+};
+struct alignas(8) FloatPair {
+  float low, high;
 };
 
 template <class M, class T>
@@ -87,97 +90,157 @@ DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
   }
 }
 
-// A block of one warpgroup takes a tile.
+// A block takes a run of tiles of a head, a warpgroup of it 64 columns.
 template <class M, class T, int D>
 class FinishBlock {
  public:
-  DAGPAM_DEVICE FinishBlock(const typename M::TensorMap& w_neg, const FinishParams& params)
-      : w_neg_(w_neg), p_(params) {
-    tile_ = static_cast<int32_t>(M::block_x());
+  DAGPAM_DEVICE FinishBlock(const FinishMaps<typename M::TensorMap>& maps,
+                            const FinishParams& params)
+      : maps_(maps), p_(params), base_(M::shared_base()) {
+    first_ = static_cast<int32_t>(M::block_x()) * kFinishRun;
+    const auto count = static_cast<int32_t>(tiles(p_.queries, kQueryTile));
+    last_ = min_of(first_ + kFinishRun, count);
     head_ = static_cast<int32_t>(M::block_y());
     batch_ = static_cast<int32_t>(M::block_z());
   }
 
   DAGPAM_DEVICE void run() const {
-    float through[D / 2];
-    DAGPAM_UNROLL
-    for (int i = 0; i < D / 2; ++i) through[i] = 0;
-    const uint32_t base = M::shared_base(), barrier = base + FinishShared<D>::kBarrier;
-    if (p_.through_map) {
-      if (M::thread() == 0) {
-        M::barrier_init(barrier, 1);
-        M::fence_barriers();
-        M::barrier_expect(barrier, tile_bytes(D, D));
-        load_rows_of<M, D>(w_neg_, base, barrier, D, 0, head_, 0);
+    if (M::thread() == 0) {
+      for (int i = 0; i < 3; ++i) M::barrier_init(barrier(i), 1);
+      M::fence_barriers();
+      if (p_.through_map) {
+        M::barrier_expect(barrier(2), tile_bytes(D, D));
+        load_rows_of<M, D>(maps_.w_neg, base_, barrier(2), D, 0, head_, 0);
       }
-      M::sync_block();
-      M::barrier_wait(barrier, 0);
+      load(first_);
     }
+    M::sync_block();
+    float dw[D / 2];  // of dW_neg: the rows of this warpgroup's columns of Q
     DAGPAM_UNROLL
-    for (int block = 0; block < D / kColumnBlock; ++block) {
-      float x[32];
-      load_chunk(1, block, x);
-      store(x, p_.dq_neg_out, block);
-      if (!p_.through_map) continue;
-      uint32_t fragments[16];
-      DAGPAM_UNROLL
-      for (int step = 0; step < 4; ++step) fragment_of<M, T>(x + step * 8, fragments + step * 4);
-      M::pin(fragments);
-      M::open(through);
-      DAGPAM_UNROLL
-      for (int step = 0; step < 4; ++step) {
-        // W_neg^T: the inner dimension is W_neg's columns.
-        M::template product_columns<T>(through, fragments + step * 4,
-                                       along_columns(base, D, 0, block * 4 + step), true);
+    for (int i = 0; i < D / 2; ++i) dw[i] = 0;
+    if (p_.through_map) M::barrier_wait(barrier(2), 0);
+    DAGPAM_NO_UNROLL
+    for (int32_t tile = first_; tile < last_; ++tile) {
+      M::named_sync(kFree, Shared::kThreads);  // all have read the last tile's buffers
+      if (M::thread() == 0 && tile + 1 < last_) load(tile + 1);
+      M::barrier_wait(barrier((tile - first_) % 2), static_cast<uint32_t>((tile - first_) / 2 % 2));
+      if (p_.through_map) {
+        map_back(tile, dw);
+      } else {
+        float x[32];
+        load_sums(tile, 0, x);
+        store(x, p_.dq_out, tile);
+        load_sums(tile, 1, x);
+        store(x, p_.dq_neg_out, tile);
       }
-      M::commit();
-      M::template wait<0>(through);
     }
-    DAGPAM_UNROLL
-    for (int block = 0; block < D / kColumnBlock; ++block) {
-      float x[32];
-      load_chunk(0, block, x);
-      if (p_.through_map) add_where_positive(x, through + block * 32, block);
-      store(x, p_.dq_out, block);
-    }
+    if (p_.through_map) store_map_gradient(dw);
   }
 
  private:
-  DAGPAM_DEVICE int32_t rows() const { return min_of(kQueryTile, p_.queries - tile_ * kQueryTile); }
+  using Shared = FinishShared<D>;
 
-  DAGPAM_DEVICE void load_chunk(int map, int block, float (&x)[32]) const {
+  DAGPAM_DEVICE static int own() { return M::warpgroup(); }  // which block of 64 columns
+  DAGPAM_DEVICE static int place() { return M::thread() % kWarpgroup; }
+  DAGPAM_DEVICE uint32_t barrier(int which) const {
+    return base_ + Shared::kBarriers + static_cast<uint32_t>(which) * 8;
+  }
+  DAGPAM_DEVICE uint32_t stage(int32_t tile) const {
+    return base_ + Shared::kStages + static_cast<uint32_t>((tile - first_) % 2) * Shared::kStage;
+  }
+
+  DAGPAM_DEVICE void load(int32_t tile) const {
+    const uint32_t full = barrier((tile - first_) % 2), to = stage(tile);
+    M::barrier_expect(full, p_.through_map ? Shared::kStage : 2 * Shared::kSums);
+    if (p_.through_map) {
+      load_rows_of<M, D>(maps_.q, to, full, kQueryTile, tile * kQueryTile, head_, batch_);
+    }
     const int64_t tile_count = tiles(p_.queries, kQueryTile);
     const int64_t heads = static_cast<int64_t>(p_.batch) * p_.heads;
-    const int64_t tile = (static_cast<int64_t>(batch_) * p_.heads + head_) * tile_count + tile_;
-    const float* const from =
-        p_.dq + dq_chunk(map, tile, heads * tile_count, block, D) + M::thread() * 4;
-    DAGPAM_UNROLL
-    for (int i = 0; i < 32; ++i) x[i] = from[i / 4 * 512 + i % 4] * p_.scale;
-  }
-
-  DAGPAM_DEVICE void store(const float (&x)[32], uint16_t* to, int block) const {
-    const int64_t row = static_cast<int64_t>(batch_) * p_.queries + tile_ * kQueryTile;
-    store_accumulator<M, T>(x, 1.0F, to + (row * p_.heads + head_) * D + block * kColumnBlock,
-                            static_cast<int64_t>(p_.heads) * D, rows());
-  }
-
-  DAGPAM_DEVICE void add_where_positive(float (&x)[32], const float* through, int block) const {
-    const int t = M::thread();
-    const uint16_t* const q = p_.q + batch_ * p_.q_batch + head_ * p_.q_head + block * kColumnBlock;
-    DAGPAM_UNROLL
-    for (int i = 0; i < 32; i += 2) {
-      if (fragment_row(t, i) >= rows()) continue;
-      const int64_t row = static_cast<int64_t>(tile_) * kQueryTile + fragment_row(t, i);
-      const uint32_t pair =
-          *reinterpret_cast<const uint32_t*>(q + row * p_.q_row + fragment_column(t, i));
-      x[i] += M::template low<T>(pair) > 0 ? through[i] : 0;
-      x[i + 1] += M::template high<T>(pair) > 0 ? through[i + 1] : 0;
+    const int64_t at = (static_cast<int64_t>(batch_) * p_.heads + head_) * tile_count + tile;
+    for (int map = 0; map < 2; ++map) {
+      M::load_bytes(to + Shared::kTile + static_cast<uint32_t>(map) * Shared::kSums,
+                    p_.dq + dq_chunk(map, at, heads * tile_count, 0, D), Shared::kSums, full);
     }
   }
 
-  const typename M::TensorMap& w_neg_;
+  // This warpgroup's columns of dQ+ (0) or dQ- (1).
+  DAGPAM_DEVICE void load_sums(int32_t tile, int map, float (&x)[32]) const {
+    const uint32_t from = stage(tile) + Shared::kTile + static_cast<uint32_t>(map) * Shared::kSums +
+                          static_cast<uint32_t>(own()) * (kQueryTile * kColumnBlock * 4) +
+                          static_cast<uint32_t>(place()) * 16;
+    DAGPAM_UNROLL
+    for (int i = 0; i < 32; i += 4) {
+      float four[4];
+      M::load_four(from + static_cast<uint32_t>(i) * 512, four);
+      DAGPAM_UNROLL
+      for (int j = 0; j < 4; ++j) x[i + j] = four[j] * p_.scale;
+    }
+  }
+
+  // dQ = dQ+ + (dQ- W_neg^T) where Q > 0, and dW_neg += ReLU(Q)^T dQ-.
+  DAGPAM_DEVICE void map_back(int32_t tile, float (&dw)[D / 2]) const {
+    const int t = place();
+    const uint32_t gradients = base_ + Shared::kGradients, q = stage(tile);
+    const uint32_t own_block = static_cast<uint32_t>(own()) * block_bytes(kQueryTile);
+    float x[32], through[32];
+    load_sums(tile, 1, x);
+    uint32_t positive = 0;  // a bit a number: Q > 0
+    DAGPAM_UNROLL
+    for (int i = 0; i < 32; i += 2) {
+      const uint32_t at = own_block + swizzled(fragment_row(t, i), fragment_column(t, i));
+      M::store(gradients + at, M::template pack<T>(x[i], x[i + 1]));
+      const uint32_t pair = M::load_word(q + at);
+      positive |= (M::template low<T>(pair) > 0 ? 1U : 0U) << i;
+      positive |= (M::template high<T>(pair) > 0 ? 2U : 0U) << i;
+      M::store(q + at, M::relu(pair));
+    }
+    M::fence_async();
+    M::named_sync(kReady, Shared::kThreads);
+    M::open(through);
+    M::open(dw);
+    DAGPAM_UNROLL
+    for (int step = 0; step < D / 16; ++step) {
+      // W_neg^T: the inner dimension is W_neg's columns.
+      M::template product<T, false, false>(through, along_columns(gradients, kQueryTile, 0, step),
+                                           along_columns(base_, D, own() * kColumnBlock, step),
+                                           step > 0);
+    }
+    DAGPAM_UNROLL
+    for (int step = 0; step < kQueryTile / 16; ++step) {
+      M::template product<T, true, true>(dw, along_rows(q, kQueryTile, own(), step),
+                                         along_rows(gradients, kQueryTile, 0, step), true);
+    }
+    M::commit();
+    load_sums(tile, 0, x);
+    M::template wait<0>(through);
+    M::pin(dw);
+    DAGPAM_UNROLL
+    for (int i = 0; i < 32; ++i) x[i] += (positive >> i & 1U) != 0 ? through[i] : 0;
+    store(x, p_.dq_out, tile);
+  }
+
+  DAGPAM_DEVICE void store_map_gradient(const float (&dw)[D / 2]) const {
+    const int64_t run = batch_ * finish_runs(p_.queries) + first_ / kFinishRun;
+    float* const to = p_.dw_runs + ((run * p_.heads + head_) * D + own() * kColumnBlock) * D;
+    DAGPAM_UNROLL
+    for (int i = 0; i < D / 2; i += 2) {
+      *reinterpret_cast<FloatPair*>(to + fragment_row(place(), i) * D +
+                                    fragment_column(place(), i)) = {dw[i], dw[i + 1]};
+    }
+  }
+
+  DAGPAM_DEVICE void store(const float (&x)[32], uint16_t* to, int32_t tile) const {
+    const int64_t row = static_cast<int64_t>(batch_) * p_.queries + tile * kQueryTile;
+    store_accumulator<M, T>(x, 1.0F, to + (row * p_.heads + head_) * D + own() * kColumnBlock,
+                            static_cast<int64_t>(p_.heads) * D,
+                            min_of(kQueryTile, p_.queries - tile * kQueryTile));
+  }
+
+  const FinishMaps<typename M::TensorMap>& maps_;
   const FinishParams& p_;
-  int32_t tile_, head_, batch_;
+  uint32_t base_;
+  int32_t first_, last_, head_, batch_;
 };
 
 }  // namespace dagpam::attention::hopper

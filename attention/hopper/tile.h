@@ -23,6 +23,12 @@ constexpr float kLog2E = 1.44269504F;
 
 DAGPAM_BOTH constexpr int64_t tiles(int64_t rows, int64_t tile) { return (rows + tile - 1) / tile; }
 
+// Query tiles of a head that one block of backward's finish takes; its share of dW_neg is theirs.
+constexpr int kFinishRun = 8;
+DAGPAM_BOTH constexpr int64_t finish_runs(int64_t queries) {
+  return tiles(tiles(queries, kQueryTile), kFinishRun);
+}
+
 // The keys that a row of queries sees, [first, last).
 struct Interval {
   int32_t first = 0, last = 0;

@@ -282,6 +282,19 @@ void Emulated::load_pair(uint32_t at, float (&x)[2]) {
   x[1] = load_float(at + 4);
 }
 
+void Emulated::load_four(uint32_t at, float (&x)[4]) {
+  if (at % 16 != 0) fail("four numbers off 16 bytes");
+  for (uint32_t i = 0; i < 4; ++i) x[i] = load_float(at + 4 * i);
+}
+
+void Emulated::store_four(uint32_t at, float a, float b, float c, float d) {
+  if (at % 16 != 0) fail("four numbers off 16 bytes");
+  store(at, a);
+  store(at + 4, b);
+  store(at + 8, c);
+  store(at + 12, d);
+}
+
 void Emulated::store(uint32_t at, uint32_t x) {
   if (!in_memory(at, 4)) return;
   std::memcpy(block->memory.data() + at, &x, 4);

@@ -73,6 +73,8 @@ struct Emulated {
   static uint32_t load_volatile(uint32_t at) { return load_word(at); }
   static float load_float(uint32_t at);
   static void load_pair(uint32_t at, float (&x)[2]);
+  static void load_four(uint32_t at, float (&x)[4]);
+  static void store_four(uint32_t at, float a, float b, float c, float d);
   static void store(uint32_t at, uint32_t x);
   static void store(uint32_t at, float x);
   static void fence_async();

@@ -193,19 +193,23 @@ ModelGradients backward(const EmulatedProblem& problem, const ModelAnswer& answe
   finish.scale = params.scale;
   finish.dq = buffers.dq.data();
   finish.through_map = s.forms_q_neg;
-  finish.q = q.data();
-  finish.q_head = D;
-  finish.q_row = s.heads * D;
-  finish.q_batch = s.queries * s.heads * D;
   finish.dq_out = dq.data();
   finish.dq_neg_out = dq_neg.data();
-  const EmulatedMap w_map = map_of_w(w, s.heads, D);
-  emulate({hopper::kWarpgroup, grid_tiles, heads, batch}, seed + 2,
-          [&] { hopper::FinishBlock<Emulated, T, D>(w_map, finish).run(); });
+  const int64_t runs = hopper::finish_runs(s.queries), of_map = s.heads * D * D;
+  std::vector<float> dw_runs(static_cast<size_t>(s.batch * runs * of_map));
+  finish.dw_runs = dw_runs.data();
+  const hopper::FinishMaps<EmulatedMap> finish_maps{maps.q, map_of_w(w, s.heads, D)};
+  emulate({hopper::FinishShared<D>::kThreads, static_cast<int>(runs), heads, batch}, seed + 2,
+          [&] { hopper::FinishBlock<Emulated, T, D>(finish_maps, finish).run(); });
 
   ModelGradients out;
   out.dq = floats(dq, bf16);
-  out.dq_neg = floats(dq_neg, bf16);
+  if (s.forms_q_neg) {
+    out.dw_neg.resize(static_cast<size_t>(of_map));
+    for (size_t i = 0; i < dw_runs.size(); ++i) out.dw_neg[i % out.dw_neg.size()] += dw_runs[i];
+  } else {
+    out.dq_neg = floats(dq_neg, bf16);
+  }
   out.dk = floats(dk, bf16);
   out.dv = floats(dv, bf16);
   out.dplus.resize(static_cast<size_t>(s.heads));
