@@ -207,15 +207,22 @@ struct Device {
     return __shfl_xor_sync(0xFFFFFFFFU, x, mask);
   }
 
-  // Added in the level 2 cache, 16 bytes a thread.
-  static __device__ __forceinline__ void add_four(float* to, float a, float b, float c, float d) {
-    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(
+  // The copy engine adds float32 from shared memory to global, in the level 2 cache.
+  static __device__ __forceinline__ void add_bytes(float* to, uint32_t from, uint32_t bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
                      __cvta_generic_to_global(to)),
-                 "f"(a), "f"(b), "f"(c), "f"(d)
+                 "r"(from), "r"(bytes)
                  : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
   }
-  // What this thread has written comes before what is signalled after a barrier.
-  static __device__ __forceinline__ void fence_device() { __threadfence(); }
+  // Of this thread's additions: shared memory has been read; all has been added.
+  static __device__ __forceinline__ void wait_sums_read() {
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  }
+  static __device__ __forceinline__ void wait_sums_done() {
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    asm volatile("fence.proxy.async;" ::: "memory");
+  }
   // One thread waits for, or ends, a warpgroup's turn; barriers around it are the caller's.
   static __device__ __forceinline__ void wait_turn(const int32_t* counter, int32_t value) {
     int32_t now;
@@ -225,6 +232,7 @@ struct Device {
                    : "l"(__cvta_generic_to_global(counter))
                    : "memory");
     } while (now != value);
+    asm volatile("fence.proxy.async;" ::: "memory");  // before this turn's additions
   }
   static __device__ __forceinline__ void end_turn(int32_t* counter) {
     __threadfence();

@@ -6,7 +6,8 @@
 // memory by 32-bit addresses (shared_base, load_word, load_float, load_pair,
 // load_four, store, store_four); barriers in it
 // (barrier_init, barrier_arrive, barrier_expect, barrier_wait) and named ones (named_sync,
-// named_arrive, sync_block, sync_warp); copies by the copy engine (load_tile, load_bytes); matrix
+// named_arrive, sync_block, sync_warp); copies by the copy engine (load_tile, load_bytes;
+// add_bytes, wait_sums_read, wait_sums_done); matrix
 // products of a warpgroup
 // (product: both operands from shared memory; product_rows, product_columns: A from registers, the
 // inner dimension along B's rows or columns; open, commit, wait, pin);
