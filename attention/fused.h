@@ -1,9 +1,8 @@
 // attention/fused.h: the fused kernels of Hopper GPUs (attention/hopper) as a differentiable
 // function, and which calls they take. First derivatives only.
 //
-// No GPU has run these kernels yet: they are taken where attention.path asks for them and nowhere
-// else. AUTO will take them for the shapes at which a measured table has them faster than the
-// composed path; that table is empty.
+// AUTO takes them for the shapes at which they were measured faster than the composed path
+// (docs/kernel.md); attention.path: FUSED for all that they serve.
 //
 // Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width.
 #pragma once

@@ -199,6 +199,8 @@ void add_attention(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
                    "Sequences; default: 2048 tokens in all, on cuda 16384")
       ->check(positive);
   command->add_flag("--full", options.full, "Every query sees every key; default: causal");
+  command->add_flag("--deterministic", options.deterministic,
+                    "Sums of backward in a fixed order, as train.deterministic has them");
   command->add_option("--rounds", options.rounds, "Rounds")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -1,5 +1,6 @@
 #include "launch/bench/bench_attention.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 
 #include <algorithm>
@@ -224,6 +225,8 @@ std::vector<std::string> attention_kind_names() {
 }
 
 bool bench_attention(const AttentionBenchOptions& options) {
+  at::globalContext().setDeterministicAlgorithms(options.deterministic, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   bool good = true;
   std::vector<std::string> peers;  // in the order of their first row
   std::map<std::string, std::vector<BenchRow>> by_peer;

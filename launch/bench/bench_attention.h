@@ -17,6 +17,7 @@ struct AttentionBenchOptions {
   int64_t heads = 0;             // 0: 256 / width, 2048 / width on cuda
   int64_t batch = 0;             // 0: 2048 tokens in all, 16384 on cuda
   bool full = false;             // every query sees every key; else causal
+  bool deterministic = false;    // sums of backward in a fixed order, as train.deterministic
   int64_t rounds = 7;
   bool json = false;
 };

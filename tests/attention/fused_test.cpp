@@ -13,8 +13,10 @@ namespace dagpam::attention::testing {
 namespace {
 
 TEST(FusedTest, AutoTakesNothingUnmeasured) {
-  EXPECT_FALSE(fused::measured_faster(64, 1024, 1024));
-  EXPECT_FALSE(fused::measured_faster(128, 8192, 8192));
+  EXPECT_TRUE(fused::measured_faster(64, 1024, 1024));
+  EXPECT_TRUE(fused::measured_faster(128, 8192, 8192));
+  EXPECT_FALSE(fused::measured_faster(64, 64, 1024));
+  EXPECT_FALSE(fused::measured_faster(32, 1024, 1024));
 }
 
 TEST(FusedTest, ACpuTensorIsRefusedWithTheReason) {

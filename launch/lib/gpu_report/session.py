@@ -29,7 +29,10 @@ class Result:
         return found
 
     def last_line(self):
+        """Of what the command itself said: mpirun's own words about a rank that failed stand behind a ruler."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        ruler = next((at for at, line in enumerate(lines) if set(line) == {"-"}), 0)
+        lines = lines[:ruler] or lines
         return lines[-1] if lines else "no output"
 
     def why(self):
