@@ -70,14 +70,42 @@ DAGPAM_ROW_FUNCTION NormPack<Real, kPack> norm_read(const Real* from) {
 template <class Real, int kPack>
 DAGPAM_ROW_FUNCTION void norm_write(const NormPack<Real, kPack>& pack, Real* to) {
 #ifdef __CUDA_ARCH__
-  if constexpr (sizeof(Real) * kPack == sizeof(uint4)) {  // else some are written in quarters
+  if constexpr (sizeof(Real) * kPack ==
+                sizeof(uint4)) {  // by assignment some are written in quarters
     uint4 bits;
     __builtin_memcpy(&bits, &pack, sizeof bits);
-    *reinterpret_cast<uint4*>(to) = bits;
+    __stwb(reinterpret_cast<uint4*>(to), bits);
     return;
   }
 #endif
   *reinterpret_cast<NormPack<Real, kPack>*>(to) = pack;
+}
+
+// Two at once, as narrow() rounds them: a GPU has an instruction for it.
+DAGPAM_ROW_FUNCTION void narrow_two(float x, float y, parallel::rows::Bf16* out) {
+#ifdef __CUDA_ARCH__
+  uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(y), "f"(x));
+  __builtin_memcpy(out, &both, sizeof both);
+#else
+  parallel::rows::narrow(x, out[0]);
+  parallel::rows::narrow(y, out[1]);
+#endif
+}
+DAGPAM_ROW_FUNCTION void narrow_two(float x, float y, float* out) {
+  out[0] = x;
+  out[1] = y;
+}
+
+template <class Real, int kPack>
+DAGPAM_ROW_FUNCTION NormPack<Real, kPack> norm_rounded(const float (&x)[kPack]) {
+  NormPack<Real, kPack> pack;
+  if constexpr (kPack == 1) {
+    parallel::rows::narrow(x[0], pack.at[0]);
+  } else {
+    for (int i = 0; i < kPack; i += 2) narrow_two(x[i], x[i + 1], &pack.at[i]);
+  }
+  return pack;
 }
 
 // First channel of a thread's pack `pack`.
@@ -91,23 +119,28 @@ DAGPAM_ROW_FUNCTION int64_t norm_channel(int64_t thread, int64_t threads, int pa
 template <int kPack, int kElements, class Real>
 DAGPAM_ROW_FUNCTION float norm_load(const NormProblem<Real>& p, int64_t row, int64_t thread,
                                     int64_t threads, float (&held)[kElements]) {
+  NormPack<Real, kPack> x[kElements / kPack] = {}, y[kElements / kPack];
+  DAGPAM_NORM_UNROLL
+  for (int pack = 0; pack < kElements / kPack; ++pack) {  // all reads under way before any is used
+    const int64_t channel = norm_channel<kPack>(thread, threads, pack);
+    if (channel >= p.width) continue;
+    x[pack] = norm_read<Real, kPack>(p.x + row * p.width + channel);
+    if (p.y != nullptr) y[pack] = norm_read<Real, kPack>(p.y + row * p.width + channel);
+  }
   float sum = 0;
   DAGPAM_NORM_UNROLL
   for (int pack = 0; pack < kElements / kPack; ++pack) {
     const int64_t channel = norm_channel<kPack>(thread, threads, pack);
-    const bool inside = channel < p.width;
-    NormPack<Real, kPack> x = {};
-    if (inside) x = norm_read<Real, kPack>(p.x + row * p.width + channel);
-    if (inside && p.y != nullptr) {
-      const auto y = norm_read<Real, kPack>(p.y + row * p.width + channel);
+    if (p.y != nullptr && channel < p.width) {
+      float both[kPack];
       for (int i = 0; i < kPack; ++i) {
-        parallel::rows::narrow(parallel::rows::widen(x.at[i]) + parallel::rows::widen(y.at[i]),
-                               x.at[i]);
+        both[i] = parallel::rows::widen(x[pack].at[i]) + parallel::rows::widen(y[pack].at[i]);
       }
-      norm_write(x, p.s + row * p.width + channel);
+      x[pack] = norm_rounded<Real>(both);
+      norm_write(x[pack], p.s + row * p.width + channel);
     }
     for (int i = 0; i < kPack; ++i) {
-      held[pack * kPack + i] = parallel::rows::widen(x.at[i]);
+      held[pack * kPack + i] = parallel::rows::widen(x[pack].at[i]);
       sum += held[pack * kPack + i];
     }
   }
@@ -143,15 +176,14 @@ DAGPAM_ROW_FUNCTION void norm_store(const NormProblem<Real>& p, int64_t row, int
     const int64_t channel = norm_channel<kPack>(thread, threads, pack);
     if (channel >= p.width) continue;
     const auto weight = norm_read<Real, kPack>(p.weight + channel);
-    NormPack<Real, kPack> bias = {}, out;
+    NormPack<Real, kPack> bias = {};
     if (p.bias != nullptr) bias = norm_read<Real, kPack>(p.bias + channel);
+    float out[kPack];
     for (int i = 0; i < kPack; ++i) {
-      parallel::rows::narrow(
-          (held[pack * kPack + i] - mean) * scale * parallel::rows::widen(weight.at[i]) +
-              parallel::rows::widen(bias.at[i]),
-          out.at[i]);
+      out[i] = (held[pack * kPack + i] - mean) * scale * parallel::rows::widen(weight.at[i]) +
+               parallel::rows::widen(bias.at[i]);
     }
-    norm_write(out, p.normed + row * p.width + channel);
+    norm_write(norm_rounded<Real>(out), p.normed + row * p.width + channel);
   }
 }
 
@@ -215,16 +247,16 @@ DAGPAM_ROW_FUNCTION void norm_gradient_store(
     const int64_t channel = norm_channel<kPack>(thread, threads, pack);
     if (channel >= p.width) continue;
     const auto weight = norm_read<Real, kPack>(p.weight + channel);
-    NormPack<Real, kPack> out;
+    float out[kPack];
     for (int i = 0; i < kPack; ++i) {
       const float normed = (parallel::rows::widen(own.s[pack].at[i]) - mean) * scale;
       const float slope =
           parallel::rows::widen(own.dy[pack].at[i]) * parallel::rows::widen(weight.at[i]);
       float d = scale * (slope - level - normed * along);
       if (p.add != nullptr) d += parallel::rows::widen(own.add[pack].at[i]);
-      parallel::rows::narrow(d, out.at[i]);
+      out[i] = d;
     }
-    norm_write(out, p.dx + row * p.width + channel);
+    norm_write(norm_rounded<Real>(out), p.dx + row * p.width + channel);
   }
 }
 
