@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "trainer/kernels/device_norm.h"
 #include "trainer/kernels/step_rows.h"
 #include "trainer/kernels/typed_data.h"
 
@@ -81,11 +82,15 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
     const at::Tensor s = y ? at::empty_like(x) : x;
     const at::Tensor normed = at::empty_like(x);
     const at::Tensor stats = at::empty({x.numel() / x.size(-1), 2}, x.options().dtype(at::kFloat));
-    typed(x, [&](auto real) {
-      forward_rows<decltype(real)>(x, y.value_or(at::Tensor()), s, weight,
-                                   bias.value_or(at::Tensor()), options, normed, stats);
-    });
-    context->save_for_backward({s, weight, bias.value_or(at::Tensor()), stats});
+    const at::Tensor added = y.value_or(at::Tensor()), shift = bias.value_or(at::Tensor());
+    if (x.is_cpu()) {
+      typed(x, [&](auto real) {
+        forward_rows<decltype(real)>(x, added, s, weight, shift, options, normed, stats);
+      });
+    } else {
+      device_norm({x, added, weight, shift, options, s, normed, stats});
+    }
+    context->save_for_backward({s, weight, shift, stats});
     context->saved_data["rms"] = options.rms;
     context->saved_data["added"] = y.has_value();
     context->set_materialize_grads(false);
@@ -99,23 +104,38 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
     const at::Tensor through = added ? grads[0] : at::Tensor();  // what goes on with s
     const at::Tensor& dy = grads.back();
     if (!dy.defined()) return {through, through, {}, {}, {}};
-    const int64_t width = s.size(-1), threads = at::get_num_threads();
+    const bool rms = context->saved_data["rms"].toBool();
     const at::Tensor dx = at::empty_like(s);
-    const at::Tensor sums = at::zeros({threads, 2, width}, stats.options());  // weight, bias
     const at::Tensor slope = dy.contiguous();
     const at::Tensor more = through.defined() ? through.contiguous() : at::Tensor();
-    typed(s, [&](auto real) {
-      backward_rows<decltype(real)>(slope, s, weight, more, stats,
-                                    context->saved_data["rms"].toBool(), dx, sums);
-    });
-    const at::Tensor whole = threads == 1 ? sums[0] : sums.sum(0);
-    return {dx, added ? dx : at::Tensor(), whole[0].to(weight.scalar_type()),
-            bias.defined() ? whole[1].to(bias.scalar_type()) : at::Tensor(), at::Tensor()};
+    at::Tensor dweight, dbias;
+    if (s.is_cpu()) {
+      const int64_t width = s.size(-1), threads = at::get_num_threads();
+      const at::Tensor sums = at::zeros({threads, 2, width}, stats.options());  // weight, bias
+      typed(s, [&](auto real) {
+        backward_rows<decltype(real)>(slope, s, weight, more, stats, rms, dx, sums);
+      });
+      const at::Tensor whole = threads == 1 ? sums[0] : sums.sum(0);
+      dweight = whole[0].to(weight.scalar_type());
+      if (bias.defined()) dbias = whole[1].to(bias.scalar_type());
+    } else {
+      dweight = at::empty_like(weight);
+      if (bias.defined()) dbias = at::empty_like(bias);
+      device_norm_gradient({slope, s, more, weight, stats, rms, dx, dweight, dbias});
+    }
+    return {dx, added ? dx : at::Tensor(), dweight, dbias, at::Tensor()};
   }
 };
 
+// Whether there are kernels for these rows.
+bool served(const at::Tensor& x) {
+  if (!x.is_cuda()) return has_rows(x);
+  return (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
+         has_device_norm(x.size(-1));
+}
+
 bool takes(const at::Tensor& x, const at::Tensor& y, const at::Tensor& weight) {
-  return has_rows(x) && x.is_contiguous() && x.numel() > 0 &&
+  return served(x) && x.is_contiguous() && x.numel() > 0 &&
          x.scalar_type() == weight.scalar_type() &&
          (!y.defined() ||
           (y.is_contiguous() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type()));

@@ -20,8 +20,8 @@ struct NormOptions {
 at::Tensor plain_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const NormOptions& options);
 
-// The same, fused on the CPU in float32 and bfloat16; else the plain one. Saves x and two numbers a
-// token. First derivatives only.
+// The same, fused in float32 and bfloat16, on a GPU (device_norm.h) of rows up to its kernels'
+// width; else the plain one. Saves x and two numbers a token. First derivatives only.
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                 const NormOptions& options);
 
