@@ -1,7 +1,10 @@
 #include "parallel/flat_norm.h"
 
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linalg_vector_norm.h>
+
+#include <algorithm>
 
 namespace dagpam::parallel {
 
@@ -16,6 +19,16 @@ at::Tensor flat_norm(const at::Tensor& flat) {
   }
   // Of more than some millions of rows: the same again.
   return rows.numel() <= kRow ? at::linalg_vector_norm(rows) : flat_norm(rows);
+}
+
+std::vector<at::Tensor> flat_norms(const std::vector<at::Tensor>& flat) {
+  const auto on_gpu = [](const at::Tensor& one) { return one.is_cuda() && one.numel() > 0; };
+  if (!flat.empty() && std::all_of(flat.begin(), flat.end(), on_gpu)) {
+    return at::_foreach_norm(flat, 2);
+  }
+  std::vector<at::Tensor> norms;
+  for (const at::Tensor& one : flat) norms.push_back(flat_norm(one));
+  return norms;
 }
 
 }  // namespace dagpam::parallel

@@ -15,6 +15,7 @@
 
 #include "parallel/bucket_plan.h"
 #include "parallel/bucket_schedule.h"
+#include "parallel/conversions.h"
 #include "parallel/flat_norm.h"
 #include "parallel/reached_hook.h"
 #include "parallel/shared_tensors.h"
@@ -29,6 +30,8 @@ struct Slot {
   size_t bucket = 0;
   bool held = false;     // .grad is gradient.sum
   bool counted = false;  // reached since reduce_from_now_on
+  at::Tensor pending{};  // a gradient of another type that has still to join the sum
+  bool adds = false;     // to what the sum holds; else it replaces that
 };
 
 }  // namespace
@@ -42,7 +45,10 @@ struct GradientBuckets::State {
 
   void add_bucket(const BucketPlan& plan);
   void reached(Slot& slot);
+  bool put_off(Slot& slot);
+  void join(size_t bucket);
   WorkPtr start(size_t bucket) {
+    join(bucket);
     return dp.size() == 1 ? nullptr : dp.all_reduce_async(flat[bucket]);
   }
 
@@ -53,7 +59,11 @@ struct GradientBuckets::State {
   std::vector<Slot> slots;          // in bucket order
   std::vector<GradientKind> kinds;  // by bucket
   std::vector<at::Tensor> flat;     // by bucket
-  bool masters = false;             // parameters are bfloat16
+  struct Members {
+    size_t first = 0, count = 0, pending = 0;  // slots
+  };
+  std::vector<Members> members;  // by bucket
+  bool masters = false;          // parameters are bfloat16
   std::vector<ParameterSlice> slices;
   ReachedHooks hooks;
 };
@@ -82,10 +92,39 @@ void GradientBuckets::State::add_bucket(const BucketPlan& plan) {
     if (n > 0) slices.push_back({member, 0, value, slots.back().gradient.sum});
     begin += n;
   }
+  members.push_back({slots.size() - plan.members.size(), plan.members.size()});
   masters = masters || master.defined();
   flat.push_back(bucket);
   kinds.push_back(plan.kind);
   schedule.add_bucket(plan.members.size());
+}
+
+// On a GPU a bucket's gradients of another type join it together, when it has them all: false where
+// this one must at once.
+bool GradientBuckets::State::put_off(Slot& slot) {
+  at::Tensor& grad = slot.parameter->value.mutable_grad();
+  if (!grad.defined()) return false;
+  if (slot.pending.defined()) join(slot.bucket);  // of an earlier micro-batch
+  if (!converts_together(grad, slot.gradient.sum)) return false;
+  slot.pending = std::exchange(grad, at::Tensor());
+  slot.adds = std::exchange(slot.gradient.begun, true);
+  Members& all = members[slot.bucket];
+  if (++all.pending == all.count) join(slot.bucket);
+  return true;
+}
+
+void GradientBuckets::State::join(size_t bucket) {
+  Members& all = members[bucket];
+  if (all.pending == 0) return;
+  std::vector<Conversion> conversions;
+  for (size_t i = all.first; i < all.first + all.count; ++i) {
+    Slot& slot = slots[i];
+    if (!slot.pending.defined()) continue;
+    conversions.push_back(
+        {std::exchange(slot.pending, at::Tensor()), slot.gradient.sum, slot.adds});
+  }
+  all.pending = 0;
+  convert(conversions);
 }
 
 // What layers have added to the bucket themselves is there; what autograd has accumulated joins it,
@@ -97,9 +136,10 @@ void GradientBuckets::State::reached(Slot& slot) {
   auto& [sum, begun] = slot.gradient;
   TORCH_CHECK(!slot.held || grad.is_same(sum), "the gradient of parameter '", slot.parameter->name,
               "' has left its bucket: gradients of gradients are not supported here");
-  if (!grad.defined()) {
+  const bool later = apart && put_off(slot);
+  if (!later && !grad.defined()) {
     if (!begun) sum.zero_();
-  } else if (!grad.is_same(sum)) {
+  } else if (!later && !grad.is_same(sum)) {
     begun ? sum.add_(grad) : sum.copy_(grad);
   }
   begun = true;
@@ -130,9 +170,11 @@ GradientBuckets::~GradientBuckets() = default;
 
 void GradientBuckets::begin_step() {
   state_->schedule.begin_step();
+  for (State::Members& all : state_->members) all.pending = 0;
   for (Slot& slot : state_->slots) {
     slot.parameter->value.mutable_grad() = at::Tensor();
     slot.gradient.begun = slot.held = false;
+    slot.pending = at::Tensor();
   }
 }
 
@@ -160,10 +202,11 @@ void GradientBuckets::finish_step() {
 
 at::Tensor GradientBuckets::norm() const {
   const c10::AutoGradMode no_grad(false);
-  std::vector<at::Tensor> cut, whole;  // norms of buckets
+  const std::vector<at::Tensor> norms = flat_norms(state_->flat);
+  std::vector<at::Tensor> cut, whole;  // of buckets
   for (size_t i = 0; i < state_->flat.size(); ++i) {
     const bool is_cut = state_->kinds[i] == GradientKind::kCut;
-    (is_cut ? cut : whole).push_back(flat_norm(state_->flat[i]));
+    (is_cut ? cut : whole).push_back(norms[i]);
   }
   if (!cut.empty()) {
     at::Tensor squares = at::stack(cut).square().sum().reshape({1});
@@ -177,9 +220,15 @@ at::Tensor GradientBuckets::norm() const {
 
 void GradientBuckets::finish_update(const Rounding& rounding) {
   if (!state_->masters) return;
+  std::vector<Conversion> nearest;
   for (const ParameterSlice& slice : state_->slices) {
-    round_weights(slice.value, slice.parameter->value, *slice.parameter, 0, rounding);
+    if (!rounding.stochastic && converts_together(slice.value, slice.parameter->value)) {
+      nearest.push_back({slice.value, slice.parameter->value});
+    } else {
+      round_weights(slice.value, slice.parameter->value, *slice.parameter, 0, rounding);
+    }
   }
+  convert(nearest);
 }
 
 const std::vector<ParameterSlice>& GradientBuckets::slices() const { return state_->slices; }

@@ -3,11 +3,11 @@
 //
 // Buckets hold the parameters in reverse order of declaration (the order in which backward reaches
 // them). Each parameter's .grad is a view into its bucket, once backward has reached it; that of a
-// bfloat16 parameter is added to its float32 place in the bucket and let go of. When the
-// last gradient of a bucket has been accumulated in the last micro-batch of a step, and all buckets
-// before it have started, the bucket's all-reduce starts (Li et al. 2020, "PyTorch Distributed",
-// without the averaging). The first bucket is small, so that the first all-reduce starts early. In
-// a group of one rank nothing is reduced.
+// bfloat16 parameter is added to its float32 place in the bucket and let go of (on a GPU with those
+// of the whole bucket, by one launch). When the last gradient of a bucket has been accumulated in
+// the last micro-batch of a step, and all buckets before it have started, the bucket's all-reduce
+// starts (Li et al. 2020, "PyTorch Distributed", without the averaging). The first bucket is small,
+// so that the first all-reduce starts early. In a group of one rank nothing is reduced.
 //
 // In a tensor-parallel group a bucket holds parameters of one kind: those that are cut, replicated
 // ones, and replicated ones whose gradient each rank knows only a part of. The last are summed over
