@@ -73,6 +73,7 @@ std::shared_ptr<NcclGroup> NcclGroup::split(int colour, int key, const std::stri
   }
   settle(call, "ncclCommSplit", result, handle_);
   if (colour == kNcclNoColour) return nullptr;
+  part->await_handle(call, handle_);
   settle(call, "ncclCommSplit", kNcclInProgress, part->handle_);
   part->open_stream(call);
   return part;
@@ -101,6 +102,15 @@ void NcclGroup::settle(const CommCall& call, const char* expression, NcclResult 
   const auto held = job_->lock();
   require_good();
   check_nccl(call, expression, result);
+}
+
+void NcclGroup::await_handle(const CommCall& call, NcclHandle parent) {
+  Poll poll(job_->options().timeout);
+  while (__atomic_load_n(&handle_, __ATOMIC_ACQUIRE) == nullptr) {
+    const bool in_time = poll.pause();
+    settle(call, "ncclCommSplit", kNcclInProgress, parent);  // throws where it has failed
+    if (!in_time) fail(call, "ncclCommSplit", overdue(job_->options().timeout));
+  }
 }
 
 void NcclGroup::open_stream(const CommCall& call) {

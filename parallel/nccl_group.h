@@ -68,6 +68,9 @@ class NcclGroup : public std::enable_shared_from_this<NcclGroup> {
   CommCall call_of(std::string collective) const;
   // Asks until the call is done. Takes the lock.
   void settle(const CommCall& call, const char* expression, NcclResult result, NcclHandle asked);
+  // Until NCCL has written it: a communicator that is split off has none until it is whole, which
+  // its parent's state does not tell (seen with NCCL 2.30.7). Takes the lock.
+  void await_handle(const CommCall& call, NcclHandle parent);
   void open_stream(const CommCall& call);
   void finish(Ticket& ticket);
   void close() noexcept;

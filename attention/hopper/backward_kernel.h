@@ -42,6 +42,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
  private:
   using typename Parts::Place;
   using typename Parts::Shared;
+  using Parts::add;
   using Parts::barriers;
   using Parts::base_;
   using Parts::in_batch;
@@ -55,6 +56,8 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::ring_;
   using Parts::scores;
   using Parts::send;
+  using Parts::turn_begins;
+  using Parts::turn_ends;
   using Parts::visit_words;
   using Parts::weigh;
   using Parts::word;
@@ -93,7 +96,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::store(word(visit, Parts::kPlus), c.plus);
     M::store(word(visit, Parts::kMinus), c.minus);
     M::store(word(visit, Parts::kTurnNumber),
-             static_cast<uint32_t>(key() / kKeyTile - range.first_tile()));
+             static_cast<uint32_t>(range.last_tile() - 1 - key() / kKeyTile));
     M::barrier_expect(full, 3 * Shared::kTile + Shared::kRowBytes);
     const int32_t row = tile * kQueryTile;
     load_rows_of<M, D>(maps_.q, to, full, kQueryTile, row, head, in_batch());
@@ -150,6 +153,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     const uint32_t q_neg = q + Shared::kTile, dy = q + 2 * Shared::kTile;
     const uint32_t keys = base_ + Shared::kKeys, values = base_ + Shared::kValues;
     float a[32], da[32], s[32], x[32];
+    float lse[16], dot[16];
     uint32_t plus[16], minus[16], weights[16];
     M::open(a);
     M::open(da);
@@ -163,21 +167,25 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::commit();
     scores(s, who, keys, q_neg, 0);
     M::commit();
+    Parts::template load_words<16>(lse, words, kLsePlus, 0);
+    Parts::template load_words<16>(dot, words, kDotPlus, 0);
     M::template wait<3>(a);
-    weigh(a, who, words, kLsePlus, 0);
+    weigh(a, who, words, lse, 0);
     M::template wait<1>(da);
     M::pin(x);
-    if (n > 0) send(x, who, before, who, 0, staging(who), true, true);
+    if (n > 0) send(x, who, before, who, 0, staging(who));
     M::named_sync(kFree, 2 * kWarpgroup);  // both consumers' products have read the last dS
-    Parts::template differentiate<32>(a, da, M::load_float(word(words, Parts::kPlus)), words, kDotPlus, 0, plus);
+    Parts::template differentiate<32>(a, da, M::load_float(word(words, Parts::kPlus)), dot, plus);
     Parts::template store_gradient<32>(plus, who, words, 0, 0);
     M::pin(plus);
     M::open(dk);
     Parts::template add_keys<32>(dk, plus, q, 0);
     M::commit();
+    Parts::template load_words<16>(lse, words, kLseMinus, 0);
+    Parts::template load_words<16>(dot, words, kDotMinus, 0);
     M::template wait<1>(s);
-    weigh(s, who, words, kLseMinus, 0);
-    Parts::template differentiate<32>(s, da, M::load_float(word(words, Parts::kMinus)), words, kDotMinus, 0, minus);
+    weigh(s, who, words, lse, 0);
+    Parts::template differentiate<32>(s, da, M::load_float(word(words, Parts::kMinus)), dot, minus);
     DAGPAM_UNROLL
     for (int i = 0; i < 32; ++i) a[i] += s[i];
     Parts::template store_gradient<32>(minus, who, words, 1, 0);
@@ -212,11 +220,12 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     query_gradient(x, who, 0);
     M::commit();
     M::template wait<0>(x);
-    send(x, who, before, who, 0, staging(who), true, true);
+    send(x, who, before, who, 0, staging(who));
     if (first_thread()) M::wait_sums_read();
   }
 
-  // Width 128: S- by halves, dQ at the visit's end, by way of its own tiles of Q and Q-.
+  // Width 128: S- by halves, as many queries at once as there are registers for, and dQ at the
+  // visit's end. A consumer has 64 columns of dQ+ and of dQ-.
   DAGPAM_DEVICE void visit(int who, uint32_t n, float (&dk)[D / 2], float (&dv)[D / 2]) const {
     constexpr int kParts = 2, kCount = 32 / kParts;
     const uint32_t words = visit_words(n), q = ring_.buffer(n);
@@ -239,8 +248,10 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     for (int part = 0; part < kParts; ++part) {
       const int first = part * kCount, column = part * 2 * kCount;
       float s[kCount];
-      Parts::template differentiate<kCount>(a + first, da + first, M::load_float(word(words, Parts::kPlus)), words,
-                            kDotPlus, column, plus);
+      float dot[kCount / 2];
+      Parts::template load_words<kCount / 2>(dot, words, kDotPlus, column);
+      Parts::template differentiate<kCount>(a + first, da + first,
+                                            M::load_float(word(words, Parts::kPlus)), dot, plus);
       Parts::template store_gradient<kCount>(plus, who, words, 0, column);
       M::pin(plus);
       M::open(dk);
@@ -251,8 +262,9 @@ class BackwardBlock : public BackwardParts<M, T, D> {
       M::template wait<0>(s);
       M::pin(dk);
       weigh(s, who, words, kLseMinus, column);
-      Parts::template differentiate<kCount>(s, da + first, M::load_float(word(words, Parts::kMinus)), words,
-                            kDotMinus, column, minus);
+      Parts::template load_words<kCount / 2>(dot, words, kDotMinus, column);
+      Parts::template differentiate<kCount>(s, da + first,
+                                            M::load_float(word(words, Parts::kMinus)), dot, minus);
       DAGPAM_UNROLL
       for (int i = 0; i < kCount; ++i) a[first + i] += s[i];
       Parts::template store_gradient<kCount>(minus, who, words, 1, column);
@@ -271,23 +283,21 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     const Place place = place_of(words);
     M::template wait<0>(dv);
     M::pin(dk);
-    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there, and Q, Q- are read
-    const uint32_t to = q + static_cast<uint32_t>(who) * Shared::kTile;
-    DAGPAM_UNROLL
-    for (int map = 0; map < 2; ++map) {
-      float x[32];
-      M::open(x);
-      query_gradient(x, map, who);
-      M::commit();
-      M::template wait<0>(x);
-      if (map == 1) {
-        if (first_thread()) M::wait_sums_read();
-        M::named_sync(kAlone + who, kWarpgroup);
-      }
-      send(x, who, place, map, who, to, map == 0, map == 1);
-    }
-    if (first_thread()) M::wait_sums_read();
     ring_.template release<M>(n);
+    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
+    float x_plus[32], x_minus[32];
+    M::open(x_plus);
+    M::open(x_minus);
+    query_gradient(x_plus, 0, who);
+    M::commit();
+    query_gradient(x_minus, 1, who);
+    M::commit();
+    M::template wait<1>(x_plus);
+    turn_begins(who, place);
+    add(x_plus, place, 0, who);
+    M::template wait<0>(x_minus);
+    add(x_minus, place, 1, who);
+    turn_ends(who, place);
   }
 };
 

@@ -40,7 +40,13 @@ class BackwardParts {
   DAGPAM_DEVICE static uint32_t word(uint32_t visit, VisitWord which) {
     return visit + Shared::kRowBytes + static_cast<uint32_t>(which) * 4;
   }
-  DAGPAM_DEVICE static int32_t key() { return static_cast<int32_t>(M::block_x()) * kKeyTile; }
+  // Where turns are taken the last keys come first: in a causal order a tile of queries is then
+  // where its turns begin when it is the first of a block's walk, and no block waits for long.
+  DAGPAM_DEVICE int32_t key() const {
+    const auto x = static_cast<int32_t>(M::block_x());
+    const auto count = static_cast<int32_t>(tiles(p_.sight.keys, kKeyTile));
+    return (p_.turns == nullptr ? x : count - 1 - x) * kKeyTile;
+  }
   DAGPAM_DEVICE static int32_t kv_head() { return static_cast<int32_t>(M::block_y()); }
   DAGPAM_DEVICE static int32_t in_batch() { return static_cast<int32_t>(M::block_z()); }
   DAGPAM_DEVICE int32_t query_tiles() const {
@@ -69,6 +75,13 @@ class BackwardParts {
   template <int kCount>
   DAGPAM_DEVICE void weigh(float (&s)[kCount], int who, uint32_t visit, RowWord lse,
                            int column) const {
+    float of[kCount / 2];
+    load_words(of, visit, lse, column);
+    weigh(s, who, visit, of, column);
+  }
+  template <int kCount>
+  DAGPAM_DEVICE void weigh(float (&s)[kCount], int who, uint32_t visit,
+                           const float (&lse)[kCount / 2], int column) const {
     const int t = own_place(visit);
     if (M::load_word(word(visit, kMasked)) != 0) {
       const int32_t row = key() + who * 64 + fragment_row(t, 0);
@@ -82,11 +95,20 @@ class BackwardParts {
       }
     }
     DAGPAM_UNROLL
-    for (int i = 0; i < kCount; i += 4) {
-      float of[2];
-      M::load_pair(row_word(visit, lse, column + fragment_column(t, i)), of);
-      DAGPAM_UNROLL
-      for (int j = 0; j < 4; ++j) s[i + j] = M::exp2(s[i + j] * p_.scale2 - of[j % 2]);
+    for (int i = 0; i < kCount; ++i) s[i] = M::exp2(s[i] * p_.scale2 - lse[i / 4 * 2 + i % 2]);
+  }
+
+  // One of the rows' words for this thread's queries: of element i the (i / 4 2 + i mod 2)th.
+  template <int kCount>
+  DAGPAM_DEVICE void load_words(float (&to)[kCount], uint32_t visit, RowWord which,
+                                int column) const {
+    const int t = own_place(visit);
+    DAGPAM_UNROLL
+    for (int i = 0; i < kCount; i += 2) {
+      float pair[2];
+      M::load_pair(row_word(visit, which, column + fragment_column(t, 2 * i)), pair);
+      to[i] = pair[0];
+      to[i + 1] = pair[1];
     }
   }
 
@@ -102,17 +124,15 @@ class BackwardParts {
 
   // P^T to c P^T, and dS^T = c P^T (dA^T - d) as the A fragments of a product.
   template <int kCount>
-  DAGPAM_DEVICE void differentiate(float* p, const float* da, float factor, uint32_t visit,
-                                   RowWord dot, int column, uint32_t* gradient) const {
-    const int t = own_place(visit);
+  DAGPAM_DEVICE void differentiate(float* p, const float* da, float factor,
+                                   const float (&dot)[kCount / 2], uint32_t* gradient) const {
     DAGPAM_UNROLL
     for (int i = 0; i < kCount; i += 4) {
-      float of[2], ds[4];
-      M::load_pair(row_word(visit, dot, column + fragment_column(t, i)), of);
+      float ds[4];
       DAGPAM_UNROLL
       for (int j = 0; j < 4; ++j) {
         p[i + j] *= factor;
-        ds[j] = p[i + j] * (da[i + j] - of[j % 2]);
+        ds[j] = p[i + j] * (da[i + j] - dot[i / 2 + j % 2]);
       }
       gradient[i / 2] = M::template pack<T>(ds[0], ds[1]);
       gradient[i / 2 + 1] = M::template pack<T>(ds[2], ds[3]);
@@ -158,11 +178,34 @@ class BackwardParts {
     }
   }
 
-  // Adds them to the tile's dQ+ or dQ- by way of `staging`, of which this warpgroup's last addition
+  // Adds them to the tile's dQ+ or dQ-, 16 bytes a thread. In turn: see turn_begins, turn_ends.
+  DAGPAM_DEVICE void add(const float (&x)[32], Place place, int map, int block) const {
+    const int64_t tile_count = static_cast<int64_t>(p_.batch) * p_.heads * query_tiles();
+    float* const to =
+        p_.dq + dq_chunk(map, place.tile, tile_count, block, D) + M::thread() % kWarpgroup * 4;
+    DAGPAM_UNROLL
+    for (int i = 0; i < 32; i += 4) M::add_four(to + i * 128, x[i], x[i + 1], x[i + 2], x[i + 3]);
+  }
+  DAGPAM_DEVICE int32_t* counter(int who, Place place) const {
+    return p_.turns == nullptr ? nullptr : p_.turns + static_cast<int64_t>(place.tile) * 2 + who;
+  }
+  DAGPAM_DEVICE void turn_begins(int who, Place place) const {
+    if (p_.turns == nullptr) return;
+    if (M::thread() % kWarpgroup == 0) M::wait_turn(counter(who, place), place.turn);
+    M::named_sync(kAlone + who, kWarpgroup);
+  }
+  DAGPAM_DEVICE void turn_ends(int who, Place place) const {
+    if (p_.turns == nullptr) return;
+    M::fence_device();
+    M::named_sync(kAlone + who, kWarpgroup);
+    if (M::thread() % kWarpgroup == 0) M::end_turn(counter(who, place));
+  }
+
+  // The same by way of `staging`, of which this warpgroup's last addition
   // has been read (wait_sums_read, and a barrier since). The copy engine adds: no thread waits for
   // the level 2 cache.
   DAGPAM_DEVICE void send(const float (&x)[32], int who, Place place, int map, int block,
-                          uint32_t staging, bool first, bool last) const {
+                          uint32_t staging) const {
     const int64_t tile_count = static_cast<int64_t>(p_.batch) * p_.heads * query_tiles();
     const int t = M::thread() % kWarpgroup;
     DAGPAM_UNROLL
@@ -171,16 +214,15 @@ class BackwardParts {
                     x[i + 1], x[i + 2], x[i + 3]);
     }
     M::fence_async();
-    int32_t* const counter =
-        p_.turns == nullptr ? nullptr : p_.turns + static_cast<int64_t>(place.tile) * 2 + who;
-    if (counter != nullptr && first && t == 0) M::wait_turn(counter, place.turn);
+    int32_t* const turn = counter(who, place);
+    if (turn != nullptr && t == 0) M::wait_turn(turn, place.turn);
     M::named_sync(kAlone + who, kWarpgroup);
     if (t != 0) return;
     M::add_bytes(p_.dq + dq_chunk(map, place.tile, tile_count, block, D), staging,
                  Shared::kChunkBytes);
-    if (counter == nullptr || !last) return;
+    if (turn == nullptr) return;
     M::wait_sums_done();
-    M::end_turn(counter);
+    M::end_turn(turn);
   }
 
   const Maps& maps_;

@@ -207,6 +207,15 @@ struct Device {
     return __shfl_xor_sync(0xFFFFFFFFU, x, mask);
   }
 
+  // Added in the level 2 cache, 16 bytes a thread.
+  static __device__ __forceinline__ void add_four(float* to, float a, float b, float c, float d) {
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "f"(a), "f"(b), "f"(c), "f"(d)
+                 : "memory");
+  }
+  // What this thread has written comes before what is signalled after a barrier.
+  static __device__ __forceinline__ void fence_device() { __threadfence(); }
   // The copy engine adds float32 from shared memory to global, in the level 2 cache.
   static __device__ __forceinline__ void add_bytes(float* to, uint32_t from, uint32_t bytes) {
     asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(

@@ -196,13 +196,17 @@ class ForwardBlock {
   }
 
   // S to P, and its rows' sums.
-  DAGPAM_DEVICE void soften(float (&s)[64], Rows& rows, uint32_t (&p)[32]) const {
+  DAGPAM_DEVICE void soften(float (&s)[64], Rows& rows) const {
     const float shifts[2] = {shift(rows.greatest[0]), shift(rows.greatest[1])};
     DAGPAM_UNROLL
     for (int i = 0; i < 64; ++i) {
       s[i] = M::exp2(s[i] * p_.scale2 - shifts[i / 2 % 2]);
       rows.sum[i / 2 % 2] += s[i];
     }
+    M::pin(s);  // now: while products run
+  }
+
+  DAGPAM_DEVICE static void round_weights(const float (&s)[64], uint32_t (&p)[32]) {
     DAGPAM_UNROLL
     for (int step = 0; step < kKeyTile / 16; ++step) fragment_of<M, T>(s + step * 8, p + step * 4);
   }
@@ -245,7 +249,8 @@ class ForwardBlock {
     keys_.template release<M>(0);
     mask(s, first_ * kKeyTile, rows);
     raise(s, rows, shrink);
-    soften(s, rows, p);
+    soften(s, rows);
+    round_weights(s, p);
     uint32_t n = 1;
     DAGPAM_NO_UNROLL
     for (int32_t tile = first_ + 1; tile < last_; ++tile, ++n, ++values_read) {
@@ -264,11 +269,13 @@ class ForwardBlock {
       keys_.template release<M>(n);
       mask(s, tile * kKeyTile, rows);
       raise(s, rows, shrink);
+      soften(s, rows);
       M::template wait<0>(o);
+      M::pin(p);  // read until here
       values_.template release<M>(values_read);
       DAGPAM_UNROLL
       for (int i = 0; i < D / 2; ++i) o[i] *= shrink[i / 2 % 2];
-      soften(s, rows, p);
+      round_weights(s, p);
     }
     values_.template await<M>(values_read);
     M::pin(p);

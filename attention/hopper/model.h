@@ -56,7 +56,8 @@ struct ModelGradients {
   std::vector<float> dplus, dminus;  // [H]
   std::vector<float> rows;           // [B, H, tiles, 4, 64]: lse2+, lse2-, d+, d- of preprocessing
 };
+// dQ's sums over tiles of keys: from the first on, or from the last on, as with turns.
 ModelGradients model_backward(const ModelProblem& problem, const ModelAnswer& answer,
-                              const float* dy);
+                              const float* dy, bool last_keys_first = false);
 
 }  // namespace dagpam::attention::hopper

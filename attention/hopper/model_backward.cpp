@@ -175,7 +175,8 @@ void postprocess(const ModelProblem& p, const QueryGradients& dq, ModelGradients
 
 }  // namespace
 
-ModelGradients model_backward(const ModelProblem& p, const ModelAnswer& answer, const float* dy) {
+ModelGradients model_backward(const ModelProblem& p, const ModelAnswer& answer, const float* dy,
+                              bool last_keys_first) {
   ModelGradients out;
   const auto of_queries = static_cast<size_t>(p.batch * p.queries * p.heads * p.width);
   const auto of_keys = static_cast<size_t>(p.batch * p.keys * p.kv_heads * p.width);
@@ -190,7 +191,9 @@ ModelGradients model_backward(const ModelProblem& p, const ModelAnswer& answer, 
   const int64_t group = p.heads / p.kv_heads;
   for (int64_t b = 0; b < p.batch; ++b) {
     for (int64_t kv = 0; kv < p.kv_heads; ++kv) {
-      for (int64_t t = 0; t < tiles(p.keys, kKeyTile); ++t) {
+      const int64_t count = tiles(p.keys, kKeyTile);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t t = last_keys_first ? count - 1 - i : i;
         const auto key = static_cast<int32_t>(t * kKeyTile);
         const Matrix k = load_rows(p.k, p.keys, p.kv_heads, p.width, b, kv, key, kKeyTile);
         const Matrix v = load_rows(p.v, p.keys, p.kv_heads, p.width, b, kv, key, kKeyTile);

@@ -351,6 +351,14 @@ float Emulated::shuffle_xor(float x, int mask) {
   return values[lane ^ static_cast<size_t>(mask)];
 }
 
+void Emulated::add_four(float* to, float a, float b, float c, float d) {
+  if (reinterpret_cast<uintptr_t>(to) % 16 != 0) fail("four numbers off 16 bytes");
+  to[0] += a;
+  to[1] += b;
+  to[2] += c;
+  to[3] += d;
+}
+
 void Emulated::add_bytes(float* to, uint32_t from, uint32_t bytes) {
   if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || from % 16 != 0 || bytes % 16 != 0) {
     fail("an addition off 16 bytes");

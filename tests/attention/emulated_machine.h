@@ -126,6 +126,8 @@ struct Emulated {
   static float exp2(float x) { return std::exp2(x); }
   static float log2(float x) { return std::log2(x); }
   static float shuffle_xor(float x, int mask);
+  static void add_four(float* to, float a, float b, float c, float d);
+  static void fence_device() {}
   static void add_bytes(float* to, uint32_t from, uint32_t bytes);
   static void wait_sums_read();
   static void wait_sums_done();

@@ -67,8 +67,10 @@ void check_backward(const EmulatedShape& shape, bool bf16, uint64_t seed) {
   SCOPED_TRACE(shape.name + (bf16 ? " bf16 " : " fp16 ") + std::to_string(shape.width));
   const EmulatedProblem problem(shape, bf16, seed);
   const hopper::ModelAnswer answer = hopper::model_forward(problem.model());
-  const auto model = hopper::model_backward(problem.model(), answer, problem.dy.data());
-  const auto ours = emulated_backward(problem, answer, /*deterministic=*/seed % 2 == 0, seed);
+  const bool deterministic = seed % 2 == 0;
+  const auto model =
+      hopper::model_backward(problem.model(), answer, problem.dy.data(), deterministic);
+  const auto ours = emulated_backward(problem, answer, deterministic, seed);
   expect_same(ours.rows, model.rows, "rows");
   expect_same(ours.dv, model.dv, "dv");
   expect_same(ours.dk, model.dk, "dk");

@@ -83,6 +83,7 @@ class ScriptedNccl : public DeviceNotes {
  public:
   int polls = 0;             // how often each call's state is in progress before it is done
   bool never_ready = false;  // or for ever
+  int late_handle = 0;       // after how many questions a split's communicator is there
   std::string failing;       // the n-th call of that name, from 1 on, gives `result`
   int failing_call = 0;
   NcclResult result = 3;
@@ -115,11 +116,17 @@ class ScriptedNccl : public DeviceNotes {
   }
   NcclResult split(NcclHandle parent, int colour, int key, NcclHandle* comm) override {
     *comm = colour == kNcclNoColour ? nullptr : handle(++comms_);
+    if (colour != kNcclNoColour && late_handle > 0) {
+      late_ = comm;
+      late_value_ = std::exchange(*comm, nullptr);
+    }
     return play("split", parent,
                 "split colour " + std::to_string(colour) + " key " + std::to_string(key));
   }
   NcclResult state(NcclHandle comm, NcclResult* state) override {
     log.push_back("state");
+    if (comm == nullptr) return 4;  // ncclInvalidArgument
+    if (late_ != nullptr && --late_handle == 0) *std::exchange(late_, nullptr) = late_value_;
     int& left = pending_[comm];
     *state = never_ready || left > 0 ? kNcclInProgress : later;
     if (left > 0) --left;
@@ -185,6 +192,8 @@ class ScriptedNccl : public DeviceNotes {
   intptr_t comms_ = 0;
   NcclHandle last_ = nullptr;
   bool in_group_ = false;
+  NcclHandle* late_ = nullptr;
+  NcclHandle late_value_ = nullptr;
 };
 
 // NCCL's calls over groups of threads, on memory of the CPU.
