@@ -171,6 +171,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     Parts::template load_words<16>(dot, words, kDotPlus, 0);
     M::template wait<3>(a);
     weigh(a, who, words, lse, 0);
+    M::finish_first(a[3] + a[7] + a[11] + a[15] + a[19] + a[23] + a[27] + a[31]);
     M::template wait<1>(da);
     M::pin(x);
     if (n > 0) send(x, who, before, who, 0, staging(who));

@@ -203,7 +203,6 @@ class ForwardBlock {
       s[i] = M::exp2(s[i] * p_.scale2 - shifts[i / 2 % 2]);
       rows.sum[i / 2 % 2] += s[i];
     }
-    M::pin(s);  // now: while products run
   }
 
   DAGPAM_DEVICE static void round_weights(const float (&s)[64], uint32_t (&p)[32]) {
@@ -269,12 +268,16 @@ class ForwardBlock {
       keys_.template release<M>(n);
       mask(s, tile * kKeyTile, rows);
       raise(s, rows, shrink);
-      soften(s, rows);
+      if constexpr (D == 64) {  // while the last P V runs; at width 128 registers do not suffice
+        soften(s, rows);
+        M::finish_first(rows.sum[0] + rows.sum[1]);
+      }
       M::template wait<0>(o);
       M::pin(p);  // read until here
       values_.template release<M>(values_read);
       DAGPAM_UNROLL
       for (int i = 0; i < D / 2; ++i) o[i] *= shrink[i / 2 % 2];
+      if constexpr (D == 128) soften(s, rows);
       round_weights(s, p);
     }
     values_.template await<M>(values_read);

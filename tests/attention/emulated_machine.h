@@ -105,6 +105,8 @@ struct Emulated {
     wait_for_products(kLeft);
   }
 
+  static void finish_first(float) {}
+
   template <class T>
   static uint32_t pack(float low, float high) {
     constexpr bool kBf16 = std::is_same_v<T, hopper::Bf16>;
