@@ -142,6 +142,18 @@ TEST(NcclGroup, AFailureAbortsEveryGroupOfTheJob) {
   EXPECT_NE(error_of([&] { other->together([] {}); }), "no error");
 }
 
+TEST(NcclGroup, ASplitWaitsForItsCommunicator) {
+  GroupRig rig;
+  rig.api->late_handle = 5;
+  const auto part = rig.group->split(0, 0, "a part", 1, 0);
+  EXPECT_EQ(rig.api->count("split"), 1);
+  EXPECT_EQ(rig.api->late_handle, 0);
+  ASSERT_NE(part, nullptr);
+  GroupRig late(options(std::chrono::milliseconds(20)));
+  late.api->late_handle = 1 << 30;
+  expect_part(error_of([&] { late.group->split(0, 0, "a part", 1, 0); }), "ncclCommSplit");
+}
+
 TEST(NcclGroup, WhoDoesNotNoticeAFailureIsEnded) {
   for (const bool notices : {false, true}) {
     std::vector<std::string> ended;
