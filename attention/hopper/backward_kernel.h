@@ -202,13 +202,13 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     before = place_of(words);
     M::fence_async();
     if (first_thread()) M::wait_sums_read();
+    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
     M::template wait<0>(dv);
     M::pin(dk);
     M::pin(plus);  // read until here
     M::pin(minus);
     M::pin(weights);
     ring_.template release<M>(n);
-    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
   }
 
   DAGPAM_DEVICE uint32_t staging(int who) const {
@@ -282,10 +282,10 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::commit();
     M::fence_async();
     const Place place = place_of(words);
+    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
     M::template wait<0>(dv);
     M::pin(dk);
     ring_.template release<M>(n);
-    M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
     float x_plus[32], x_minus[32];
     M::open(x_plus);
     M::open(x_minus);
