@@ -22,8 +22,7 @@ void launch_forward(const ForwardLaunch& launch) {
   DAGPAM_HOPPER_CHECK(cudaFuncSetAttribute(&forward_kernel<T, D>,
                                            cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   const ForwardParams& p = launch.params;
-  const auto grid =
-      static_cast<unsigned>(p.batch * p.heads * tiles(p.sight.queries, kQueryTile));
+  const auto grid = static_cast<unsigned>(p.blocks);
   forward_kernel<T, D>
       <<<grid, kThreads, kBytes, static_cast<cudaStream_t>(launch.stream)>>>(launch.maps, p);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());

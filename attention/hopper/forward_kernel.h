@@ -1,6 +1,7 @@
 // attention/hopper/forward_kernel.h: forward of both maps over one stream of keys and values.
 //
-// A block takes 64 queries of one head. Consumer 0 carries them through the keys with Q, consumer 1
+// A block takes 64 queries of one head, and when it is done with them the next ones that are its
+// own, whose queries and keys are on their way by then. Consumer 0 carries them through the keys with Q, consumer 1
 // with Q-; both read the same K and V buffers, which the producer fills ahead. Each consumer gives
 // the tensor cores the next S and the last P V together and softens while the other one's products
 // run: they take turns. At the end consumer 1 hands O- over in float32, consumer 0 writes Y.
@@ -20,20 +21,6 @@ class ForwardBlock {
 
   DAGPAM_DEVICE ForwardBlock(const Maps& maps, const ForwardParams& params)
       : maps_(maps), p_(params), base_(M::shared_base()) {
-    // Section after section of heads; in each the longest tiles first: those at the end, where the
-    // order is causal.
-    const auto tile_count = static_cast<int32_t>(tiles(params.sight.queries, kQueryTile));
-    const auto at = static_cast<int32_t>(M::block_x());
-    const int32_t first = at / (params.section * tile_count) * params.section;
-    const int32_t count = min_of(params.section, params.batch * params.heads - first);
-    const int32_t within = at - first * tile_count, head = first + within % count;
-    head_ = head % params.heads;
-    batch_ = head / params.heads;
-    tile_ = tile_count - 1 - within / count;
-    const TileRange range = params.sight.tile(batch_, tile_);
-    first_ = range.first_tile();
-    last_ = range.last_tile();
-    all_ = {range.all_first, range.all_last};
     keys_ = {base_ + Shared::kKeys, tile_bytes(kKeyTile, D), barriers() + 8,
              barriers() + 8 + 8 * kStages};
     values_ = {base_ + Shared::kValues, tile_bytes(kKeyTile, D), barriers() + 8 + 16 * kStages,
@@ -43,6 +30,7 @@ class ForwardBlock {
   DAGPAM_DEVICE void run() {
     if (M::thread() == 0) {
       M::barrier_init(barriers(), 1);
+      M::barrier_init(queries_read(), kConsumerWarps);
       keys_.template init<M>();
       values_.template init<M>();
       M::fence_barriers();
@@ -63,15 +51,52 @@ class ForwardBlock {
   static constexpr int kStages = Shared::kStages;
 
   DAGPAM_DEVICE uint32_t barriers() const { return base_ + Shared::kBarriers; }
+  DAGPAM_DEVICE uint32_t queries_read() const { return barriers() + 8 + 32 * kStages; }
 
-  DAGPAM_DEVICE void produce() const {
+  DAGPAM_DEVICE int32_t own(int32_t round) const {
+    return static_cast<int32_t>(M::block_x()) + round * p_.blocks;
+  }
+  DAGPAM_DEVICE bool has(int32_t round) const {
+    const auto tile_count = static_cast<int32_t>(tiles(p_.sight.queries, kQueryTile));
+    return own(round) < p_.batch * p_.heads * tile_count;
+  }
+
+  // The block's `round`th tile, or false behind its last one. Section after section of heads; in
+  // each the longest tiles first: those at the end, where the order is causal.
+  DAGPAM_DEVICE bool take(int32_t round) {
+    if (!has(round)) return false;
+    const auto tile_count = static_cast<int32_t>(tiles(p_.sight.queries, kQueryTile));
+    const int32_t all = p_.batch * p_.heads, at = own(round);
+    const int32_t first = at / (p_.section * tile_count) * p_.section;
+    const int32_t count = min_of(p_.section, all - first);
+    const int32_t within = at - first * tile_count, head = first + within % count;
+    head_ = head % p_.heads;
+    batch_ = head / p_.heads;
+    tile_ = tile_count - 1 - within / count;
+    const TileRange range = p_.sight.tile(batch_, tile_);
+    first_ = range.first_tile();
+    last_ = range.last_tile();
+    seen_by_all_ = {range.all_first, range.all_last};
+    return true;
+  }
+
+  DAGPAM_DEVICE void produce() {
+    uint32_t keys = 0, values = 0;
+    DAGPAM_NO_UNROLL
+    for (int32_t round = 0; take(round); ++round) {
+      M::barrier_wait(queries_read(), static_cast<uint32_t>(round % 2) ^ 1);
+      load(keys, values);
+    }
+  }
+
+  // `keys` and `filled` count fillings of the rings.
+  DAGPAM_DEVICE void load(uint32_t& keys, uint32_t& filled) const {
     const int32_t row = tile_ * kQueryTile, kv = head_ / p_.group;
     constexpr uint32_t kRows = tile_bytes(kQueryTile, D);
     M::barrier_expect(barriers(), p_.forms_q_neg ? kRows : 2 * kRows);
     load_rows_of<M, D>(maps_.q, base_ + Shared::kQ, barriers(), kQueryTile, row, head_, batch_);
-    uint32_t filled = 0;
     if (p_.forms_q_neg) {
-      // W_neg passes through the first buffer of values.
+      // W_neg passes through a buffer of values.
       values_.template open<M>(filled, tile_bytes(D, D));
       load_rows_of<M, D>(maps_.w_neg, values_.buffer(filled), values_.full_at(filled), D, 0, head_,
                          0);
@@ -80,25 +105,25 @@ class ForwardBlock {
       load_rows_of<M, D>(maps_.q_neg, base_ + Shared::kQNeg, barriers(), kQueryTile, row, head_,
                          batch_);
     }
-    uint32_t n = 0;
     DAGPAM_NO_UNROLL
-    for (int32_t tile = first_; tile < last_; ++tile, ++n, ++filled) {
-      keys_.template open<M>(n, tile_bytes(kKeyTile, D));
-      load_rows_of<M, D>(maps_.k, keys_.buffer(n), keys_.full_at(n), kKeyTile, tile * kKeyTile, kv,
-                         batch_);
+    for (int32_t tile = first_; tile < last_; ++tile, ++keys, ++filled) {
+      keys_.template open<M>(keys, tile_bytes(kKeyTile, D));
+      load_rows_of<M, D>(maps_.k, keys_.buffer(keys), keys_.full_at(keys), kKeyTile,
+                         tile * kKeyTile, kv, batch_);
       values_.template open<M>(filled, tile_bytes(kKeyTile, D));
       load_rows_of<M, D>(maps_.v, values_.buffer(filled), values_.full_at(filled), kKeyTile,
                          tile * kKeyTile, kv, batch_);
     }
   }
 
-  // Q- = ReLU(Q) W_neg, rounded, to its tile in shared memory (and out).
-  DAGPAM_DEVICE void form_q_neg() const {
-    const int t = M::thread() % kWarpgroup;
+  // Q- = ReLU(Q) W_neg, rounded, to its tile in shared memory (and out). W_neg is the `map`th
+  // filling of the ring of values.
+  DAGPAM_DEVICE void form_q_neg(uint32_t map) const {
+    const int t = M::anew(M::thread() % kWarpgroup);
     float x[D / 2];
     DAGPAM_UNROLL
     for (int i = 0; i < D / 2; ++i) x[i] = 0;
-    values_.template await<M>(0);
+    values_.template await<M>(map);
     uint32_t a[D / 4];
     DAGPAM_UNROLL
     for (int step = 0; step < D / 16; ++step) {
@@ -112,7 +137,7 @@ class ForwardBlock {
     M::open(x);
     DAGPAM_UNROLL
     for (int step = 0; step < D / 16; ++step) {
-      M::template product_rows<T>(x, a + step * 4, along_rows(values_.buffer(0), D, 0, step), true);
+      M::template product_rows<T>(x, a + step * 4, along_rows(values_.buffer(map), D, 0, step), true);
     }
     M::commit();
     M::template wait<0>(x);
@@ -163,7 +188,7 @@ class ForwardBlock {
   }
 
   DAGPAM_DEVICE void mask(float (&s)[64], int32_t key, const Rows& rows) const {
-    if (all_.first <= key && all_.last >= key + kKeyTile) return;
+    if (seen_by_all_.first <= key && seen_by_all_.last >= key + kKeyTile) return;
     const int t = M::thread() % kWarpgroup;
     DAGPAM_UNROLL
     for (int i = 0; i < 64; ++i) {
@@ -210,12 +235,20 @@ class ForwardBlock {
     for (int step = 0; step < kKeyTile / 16; ++step) fragment_of<M, T>(s + step * 8, p + step * 4);
   }
 
-  DAGPAM_DEVICE void consume(int who) const {
+  DAGPAM_DEVICE void consume(int who) {
+    uint32_t keys_read = 0, values_read = 0;
+    DAGPAM_NO_UNROLL
+    for (int32_t round = 0; take(round); ++round) {
+      M::barrier_wait(barriers(), static_cast<uint32_t>(round % 2));
+      attend(who, keys_read, values_read, round);
+    }
+  }
+
+  DAGPAM_DEVICE void attend(int who, uint32_t& keys_read, uint32_t& values_read,
+                            int32_t round) const {
     const uint32_t queries = base_ + (who == 0 ? Shared::kQ : Shared::kQNeg);
-    M::barrier_wait(barriers(), 0);
-    uint32_t values_read = 0;
     if (p_.forms_q_neg) {
-      if (who == 1) form_q_neg();
+      if (who == 1) form_q_neg(values_read);
       values_.template release<M>(values_read++);
     }
     float o[D / 2];
@@ -225,47 +258,55 @@ class ForwardBlock {
     const int row = tile_ * kQueryTile + fragment_row(M::thread() % kWarpgroup, 0);
     rows.seen[0] = p_.sight.row(batch_, row);
     rows.seen[1] = p_.sight.row(batch_, row + 8);
-    if (first_ < last_) walk(who, queries, values_read, o, rows);
-    finish(who, o, rows);
+    if (first_ < last_) {
+      walk(who, queries, keys_read, values_read, o, rows);
+    } else {
+      release_queries();
+    }
+    finish(who, o, rows, round);
+  }
+
+  DAGPAM_DEVICE void release_queries() const {
+    M::sync_warp();
+    if (M::thread() % 32 == 0) M::barrier_arrive(queries_read());
   }
 
   // The first tile's scores alone, then the next tile's with the last one's values, then the last
   // values alone: with no branch between products the assembler need not serialise them.
-  DAGPAM_DEVICE void walk(int who, uint32_t queries, uint32_t values_read, float (&o)[D / 2],
-                          Rows& rows) const {
+  DAGPAM_DEVICE void walk(int who, uint32_t queries, uint32_t& keys_read, uint32_t& values_read,
+                          float (&o)[D / 2], Rows& rows) const {
     const int own_turn = who == 0 ? kTurn : kTurnOfOther;
     const int other_turn = who == 0 ? kTurnOfOther : kTurn;
     float s[64], shrink[2];
     uint32_t p[32];
     if (who == 1) M::named_arrive(kTurn, 2 * kWarpgroup);
-    keys_.template await<M>(0);
+    keys_.template await<M>(keys_read);
     M::named_sync(own_turn, 2 * kWarpgroup);
     M::open(s);
-    scores(s, queries, keys_.buffer(0));
+    scores(s, queries, keys_.buffer(keys_read));
     M::commit();
     if (who == 0 || first_ + 1 < last_) M::named_arrive(other_turn, 2 * kWarpgroup);
     M::template wait<0>(s);
-    keys_.template release<M>(0);
+    keys_.template release<M>(keys_read++);
     mask(s, first_ * kKeyTile, rows);
     raise(s, rows, shrink);
     soften(s, rows);
     round_weights(s, p);
-    uint32_t n = 1;
     DAGPAM_NO_UNROLL
-    for (int32_t tile = first_ + 1; tile < last_; ++tile, ++n, ++values_read) {
-      keys_.template await<M>(n);
+    for (int32_t tile = first_ + 1; tile < last_; ++tile, ++keys_read, ++values_read) {
+      keys_.template await<M>(keys_read);
       values_.template await<M>(values_read);
       M::named_sync(own_turn, 2 * kWarpgroup);
       M::pin(p);
       M::open(s);
       M::open(o);
-      scores(s, queries, keys_.buffer(n));
+      scores(s, queries, keys_.buffer(keys_read));
       M::commit();
       add_values(o, p, values_.buffer(values_read));
       M::commit();
       if (who == 0 || tile + 1 < last_) M::named_arrive(other_turn, 2 * kWarpgroup);
       M::template wait<1>(s);
-      keys_.template release<M>(n);
+      keys_.template release<M>(keys_read);
       mask(s, tile * kKeyTile, rows);
       raise(s, rows, shrink);
       if constexpr (D == 64) {  // while the last P V runs; at width 128 registers do not suffice
@@ -280,15 +321,17 @@ class ForwardBlock {
       if constexpr (D == 128) soften(s, rows);
       round_weights(s, p);
     }
+    release_queries();
     values_.template await<M>(values_read);
     M::pin(p);
     M::open(o);
     add_values(o, p, values_.buffer(values_read));
     M::commit();
     M::template wait<0>(o);
+    values_.template release<M>(values_read++);
   }
 
-  DAGPAM_DEVICE void finish(int who, float (&o)[D / 2], Rows& rows) const {
+  DAGPAM_DEVICE void finish(int who, float (&o)[D / 2], Rows& rows, int32_t round) const {
     const int t = M::thread() % kWarpgroup;
     float factor[2];
     DAGPAM_UNROLL
@@ -314,6 +357,7 @@ class ForwardBlock {
     }
     const uint32_t own = base_ + Shared::kHandedOver + static_cast<uint32_t>(t) * 4;
     if (who == 1) {
+      if (round > 0) M::named_sync(kFree, 2 * kWarpgroup);  // that has been read
       DAGPAM_UNROLL
       for (int i = 0; i < D / 2; ++i) M::store(own + static_cast<uint32_t>(i) * 512, o[i]);
       M::named_arrive(kHandOver, 2 * kWarpgroup);
@@ -324,6 +368,7 @@ class ForwardBlock {
     for (int i = 0; i < D / 2; ++i) {
       o[i] = c.plus * o[i] + c.minus * M::load_float(own + static_cast<uint32_t>(i) * 512);
     }
+    if (has(round + 1)) M::named_arrive(kFree, 2 * kWarpgroup);
     store_accumulator<M, T>(o, 1.0F, rows_of(p_.y), stride(), query_rows());
   }
 
@@ -331,7 +376,7 @@ class ForwardBlock {
   const ForwardParams& p_;
   uint32_t base_;
   int32_t head_, batch_, tile_, first_, last_;
-  Interval all_;
+  Interval seen_by_all_;
   Ring<kStages> keys_, values_;
 };
 

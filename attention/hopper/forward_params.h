@@ -21,6 +21,7 @@ struct ForwardParams {
   float* lse2 = nullptr;                          // [2, B, H, T 64]; may be nullptr
   int32_t batch = 0;
   int32_t section = 1;  // heads that run at the same time, of B H (heads_a_section)
+  int32_t blocks = 1;   // of the launch; tile i is block i mod `blocks`'s
 
   DAGPAM_BOTH Factors factors(int32_t h) const {
     return factors_of(plus[h * lambda_stride], minus[h * lambda_stride]);
@@ -42,7 +43,7 @@ struct ForwardShared {
   static constexpr uint32_t kValues = kKeys + kStages * tile_bytes(kKeyTile, D);
   static constexpr uint32_t kHandedOver = kValues + kStages * tile_bytes(kKeyTile, D);
   static constexpr uint32_t kBarriers = kHandedOver + kQueryTile * D * 4;
-  static constexpr uint32_t kBytes = kBarriers + 8 * (1 + 4 * kStages);
+  static constexpr uint32_t kBytes = kBarriers + 8 * (2 + 4 * kStages);
 };
 
 }  // namespace dagpam::attention::hopper

@@ -42,6 +42,14 @@ TensorMap map_of_w(const Problem& p) {
                 narrow(p.width));
 }
 
+// Of the current device: one block of the forward kernel fills one.
+int64_t multiprocessors() {
+  int device = 0, count = 0;
+  DAGPAM_HOPPER_CHECK(cudaGetDevice(&device));
+  DAGPAM_HOPPER_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
 template <class Launch>
 void run(const Problem& p, const Launch& launch, void (*bf16_64)(const Launch&),
          void (*bf16_128)(const Launch&), void (*fp16_64)(const Launch&),
@@ -80,6 +88,8 @@ void forward(const Problem& p, const ForwardResult& result) {
   params.group = narrow(p.heads / p.kv_heads);
   params.section = narrow(
       std::min(p.batch * p.heads, heads_a_section(p.keys, p.width, p.heads / p.kv_heads)));
+  params.blocks = narrow(
+      std::min(p.batch * p.heads * tiles(p.queries, kQueryTile), multiprocessors()));
   params.plus = p.plus;
   params.minus = p.minus;
   params.lambda_stride = p.lambda_of_head ? 1 : 0;

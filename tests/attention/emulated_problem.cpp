@@ -105,7 +105,8 @@ ModelAnswer forward(const EmulatedProblem& problem, uint64_t seed) {
   params.lse2 = answer.lse2.data();
   params.batch = static_cast<int32_t>(s.batch);
   params.section = static_cast<int32_t>(s.kv_heads);
-  emulate({hopper::kThreads, static_cast<int>(s.batch * s.heads * tile_count), 1, 1}, seed,
+  params.blocks = static_cast<int32_t>(std::min<int64_t>(s.batch * s.heads * tile_count, 2));
+  emulate({hopper::kThreads, params.blocks, 1, 1}, seed,
           [&] { hopper::ForwardBlock<Emulated, T, D>(maps, params).run(); });
   answer.y = floats(y, bf16);
   answer.o = floats(o, bf16);
