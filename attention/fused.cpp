@@ -170,10 +170,8 @@ class Attend : public torch::autograd::Function<Attend> {
     buffers.dv = dv.mutable_data_ptr();
     hopper::backward(in.problem(), buffers);
     const auto [dplus, dminus] = lambda_gradients(rows, in.plus.numel() == 1);
-    return {dq,           dq_neg,
-            dk,           dv,
-            dplus,        dminus,
-            at::Tensor(), mapped ? dw_runs.sum(0) : at::Tensor(),
+    return {dq,           dq_neg,      dk,           dv,
+            dplus,        dminus,      at::Tensor(), mapped ? dw_runs.sum(0) : at::Tensor(),
             at::Tensor(), at::Tensor()};
   }
 

@@ -48,8 +48,7 @@ void launch_backward(const BackwardLaunch& launch) {
   DAGPAM_HOPPER_CHECK(cudaGetLastError());
   backward_kernel<T, D><<<by_keys, kThreads, kMainBytes, stream>>>(launch.maps, p);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());
-  const dim3 by_runs(count(finish_runs(p.sight.queries)), count(p.heads),
-                     count(p.batch));
+  const dim3 by_runs(count(finish_runs(p.sight.queries)), count(p.heads), count(p.batch));
   finish_kernel<T, D><<<by_runs, FinishShared<D>::kThreads, kFinishBytes, stream>>>(
       launch.finish_maps, launch.finish);
   DAGPAM_HOPPER_CHECK(cudaGetLastError());

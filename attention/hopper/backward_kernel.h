@@ -40,8 +40,6 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   }
 
  private:
-  using typename Parts::Place;
-  using typename Parts::Shared;
   using Parts::add;
   using Parts::barriers;
   using Parts::base_;
@@ -61,6 +59,8 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::visit_words;
   using Parts::weigh;
   using Parts::word;
+  using typename Parts::Place;
+  using typename Parts::Shared;
 
   DAGPAM_DEVICE void produce() const {
     M::barrier_expect(barriers(), 2 * tile_bytes(kKeyTile, D));

@@ -98,9 +98,9 @@ template <int D>
 struct FinishShared {
   static constexpr int kThreads = D / kColumnBlock * kWarpgroup;
   static constexpr uint32_t kTile = tile_bytes(kQueryTile, D);
-  static constexpr uint32_t kSums = 2 * kTile;              // dQ+ or dQ- in float32
-  static constexpr uint32_t kStage = kTile + 2 * kSums;     // Q, dQ+, dQ- of a tile
-  static constexpr uint32_t kStages = tile_bytes(D, D);     // two, behind W_neg
+  static constexpr uint32_t kSums = 2 * kTile;                  // dQ+ or dQ- in float32
+  static constexpr uint32_t kStage = kTile + 2 * kSums;         // Q, dQ+, dQ- of a tile
+  static constexpr uint32_t kStages = tile_bytes(D, D);         // two, behind W_neg
   static constexpr uint32_t kGradients = kStages + 2 * kStage;  // dQ- rounded
   static constexpr uint32_t kBarriers = kGradients + kTile;     // of the two stages, of W_neg
   static constexpr uint32_t kBytes = kBarriers + 3 * 8;

@@ -167,7 +167,8 @@ struct Device {
   // x, which the compiler knows nothing of: what is computed from it is computed where it is wanted
   // and not kept over a loop, for which there are no registers.
   static __device__ __forceinline__ int anew(int x) {
-    asm volatile("{\n.reg .b32 z;\nmov.u32 z, %%clock;\nand.b32 z, z, 0;\nadd.s32 %0, %0, z;\n}" : "+r"(x));
+    asm volatile("{\n.reg .b32 z;\nmov.u32 z, %%clock;\nand.b32 z, z, 0;\nadd.s32 %0, %0, z;\n}"
+                 : "+r"(x));
     return x;
   }
   // What made x, which is never negative, comes before what follows: the assembler moves a wait for

@@ -1,10 +1,11 @@
 // attention/hopper/forward_kernel.h: forward of both maps over one stream of keys and values.
 //
 // A block takes 64 queries of one head, and when it is done with them the next ones that are its
-// own, whose queries and keys are on their way by then. Consumer 0 carries them through the keys with Q, consumer 1
-// with Q-; both read the same K and V buffers, which the producer fills ahead. Each consumer gives
-// the tensor cores the next S and the last P V together and softens while the other one's products
-// run: they take turns. At the end consumer 1 hands O- over in float32, consumer 0 writes Y.
+// own, whose queries and keys are on their way by then. Consumer 0 carries them through the keys
+// with Q, consumer 1 with Q-; both read the same K and V buffers, which the producer fills ahead.
+// Each consumer gives the tensor cores the next S and the last P V together and softens while the
+// other one's products run: they take turns. At the end consumer 1 hands O- over in float32,
+// consumer 0 writes Y.
 //
 // Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width, T query
 // tiles.
@@ -137,7 +138,8 @@ class ForwardBlock {
     M::open(x);
     DAGPAM_UNROLL
     for (int step = 0; step < D / 16; ++step) {
-      M::template product_rows<T>(x, a + step * 4, along_rows(values_.buffer(map), D, 0, step), true);
+      M::template product_rows<T>(x, a + step * 4, along_rows(values_.buffer(map), D, 0, step),
+                                  true);
     }
     M::commit();
     M::template wait<0>(x);

@@ -54,7 +54,7 @@ struct BackwardBuffers {
   void* dq = nullptr;        // [B, N, H, D]; through the map too where w_neg is set
   void* dq_neg = nullptr;    // [B, N, H, D], where w_neg is not set
   float* dw_runs = nullptr;  // [B, finish_runs(N), H, D, D], where it is: dW_neg is their sum
-  void *dk = nullptr, *dv = nullptr;      // [B, M, Hkv, D]
+  void *dk = nullptr, *dv = nullptr;  // [B, M, Hkv, D]
 };
 void backward(const Problem& problem, const BackwardBuffers& buffers);
 

@@ -86,10 +86,10 @@ void forward(const Problem& p, const ForwardResult& result) {
   params.batch = narrow(p.batch);
   params.heads = narrow(p.heads);
   params.group = narrow(p.heads / p.kv_heads);
-  params.section = narrow(
-      std::min(p.batch * p.heads, heads_a_section(p.keys, p.width, p.heads / p.kv_heads)));
-  params.blocks = narrow(
-      std::min(p.batch * p.heads * tiles(p.queries, kQueryTile), multiprocessors()));
+  params.section =
+      narrow(std::min(p.batch * p.heads, heads_a_section(p.keys, p.width, p.heads / p.kv_heads)));
+  params.blocks =
+      narrow(std::min(p.batch * p.heads * tiles(p.queries, kQueryTile), multiprocessors()));
   params.plus = p.plus;
   params.minus = p.minus;
   params.lambda_stride = p.lambda_of_head ? 1 : 0;

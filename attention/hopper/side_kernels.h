@@ -54,7 +54,8 @@ DAGPAM_DEVICE void prepare_rows(const RowsParams& p) {
   uint32_t* const words = p.rows + (own_head * tile_count + tile) * (kRowWords * kQueryTile);
   const int lane = M::thread() % kLanes;
   const int first = M::thread() / 32 * 8 + M::thread() % 32 / kLanes;
-  EightNumbers dy[kTurns], plus[kTurns], minus[kTurns];  // all on their way before the first is used
+  EightNumbers dy[kTurns], plus[kTurns],
+      minus[kTurns];  // all on their way before the first is used
   DAGPAM_UNROLL
   for (int i = 0; i < kTurns; ++i) {
     const int32_t n = tile * kQueryTile + first + i * kAtOnce;

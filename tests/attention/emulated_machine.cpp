@@ -120,7 +120,8 @@ void move_an_addition() {
     unread->read = true;
     return;
   }
-  for (size_t i = 0; i < all.front().numbers.size(); ++i) all.front().to[i] += all.front().numbers[i];
+  for (size_t i = 0; i < all.front().numbers.size(); ++i)
+    all.front().to[i] += all.front().numbers[i];
   all.pop_front();
 }
 
