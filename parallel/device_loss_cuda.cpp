@@ -11,29 +11,35 @@
 namespace dagpam::parallel {
 namespace {
 
-void launch(LossPass pass, const LossProblem& problem, const at::Tensor& logits) {
-  const c10::cuda::CUDAGuard guard(logits.device());
-  void* const stream = c10::cuda::getCurrentCUDAStream(logits.device().index()).stream();
-  const int result =
-      logits.scalar_type() == at::kFloat
-          ? launch_loss(pass, problem, logits.mutable_data_ptr<float>(), stream)
-          : launch_loss(pass, problem,
-                        reinterpret_cast<rows::Bf16*>(logits.mutable_data_ptr<c10::BFloat16>()),
-                        stream);
+void check(int result) {
   TORCH_CHECK(result == cudaSuccess,
               "loss kernel: ", cudaGetErrorString(static_cast<cudaError_t>(result)));
 }
 
+void* stream_of(const at::Tensor& x) {
+  return c10::cuda::getCurrentCUDAStream(x.device().index()).stream();
+}
+
+void launch(LossPass pass, const LossProblem& problem, const at::Tensor& logits) {
+  const c10::cuda::CUDAGuard guard(logits.device());
+  check(logits.scalar_type() == at::kFloat
+            ? launch_loss(pass, problem, logits.mutable_data_ptr<float>(), stream_of(logits))
+            : launch_loss(pass, problem,
+                          reinterpret_cast<rows::Bf16*>(logits.mutable_data_ptr<c10::BFloat16>()),
+                          stream_of(logits)));
+}
+
 }  // namespace
 
-void device_loss_largest(const LossProblem& problem, const at::Tensor& logits) {
-  launch(LossPass::kLargest, problem, logits);
-}
 void device_loss_sums(const LossProblem& problem, const at::Tensor& logits) {
   launch(LossPass::kSums, problem, logits);
 }
 void device_loss_gradient(const LossProblem& problem, const at::Tensor& logits) {
   launch(LossPass::kGradient, problem, logits);
+}
+void device_loss_rebase(const LossProblem& problem, const at::Tensor& all) {
+  const c10::cuda::CUDAGuard guard(all.device());
+  check(launch_loss_rebase(problem, all.const_data_ptr<float>(), stream_of(all)));
 }
 
 }  // namespace dagpam::parallel

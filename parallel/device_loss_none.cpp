@@ -12,8 +12,8 @@ namespace {
 
 }  // namespace
 
-void device_loss_largest(const LossProblem&, const at::Tensor& logits) { refuse(logits); }
 void device_loss_sums(const LossProblem&, const at::Tensor& logits) { refuse(logits); }
 void device_loss_gradient(const LossProblem&, const at::Tensor& logits) { refuse(logits); }
+void device_loss_rebase(const LossProblem&, const at::Tensor& all) { refuse(all); }
 
 }  // namespace dagpam::parallel

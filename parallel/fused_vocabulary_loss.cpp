@@ -138,17 +138,18 @@ struct FusedLoss : torch::autograd::Function<FusedLoss> {
     at::Tensor sums = at::empty({3, logits.size(0)}, floats);  // as in LossProblem
     LossProblem problem = problem_of(logits, targets, largest, sums);
     problem.first = options.first;
-    const bool cpu = logits.is_cpu();
-    if (cpu) {
+    if (logits.is_cpu()) {
       typed(logits, [&](const auto* z) { find_largest(problem, z); });
-    } else {
-      device_loss_largest(problem, logits);
-    }
-    if (tp->size() > 1) tp->all_reduce(largest, ReduceOp::kMax);
-    if (cpu) {
+      if (tp->size() > 1) tp->all_reduce(largest, ReduceOp::kMax);
       typed(logits, [&](const auto* z) { find_sums(problem, z); });
     } else {
+      // A GPU's time is that of reading the logits: once, and the ranks' sums are brought together.
       device_loss_sums(problem, logits);
+      if (tp->size() > 1) {
+        at::Tensor all = largest.clone();  // [R]
+        tp->all_reduce(all, ReduceOp::kMax);
+        device_loss_rebase(problem, all);
+      }
     }
     if (tp->size() > 1) {
       at::Tensor sent = sums.narrow(0, 0, smooth ? 3 : 2);

@@ -1,6 +1,7 @@
 #include "parallel/linear.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
@@ -9,6 +10,7 @@
 
 #include <optional>
 
+#include "parallel/device_column_sum.h"
 #include "parallel/reached_hook.h"
 
 namespace dagpam::parallel {
@@ -67,13 +69,20 @@ at::Tensor weight_gradient(const at::Tensor& weight, const at::Tensor& dy, const
 
 at::Tensor bias_gradient(const at::Tensor& bias, const at::Tensor& dy) {
   GradientSum* const place = gradient_sum(bias);
+  const bool add = place != nullptr && place->begun, device = has_device_column_sum(dy);
+  if (place != nullptr) place->begun = true;
+  if (device) {
+    const at::Tensor out =
+        place != nullptr ? place->sum : at::empty({dy.size(1)}, dy.options());  // [Out]
+    device_column_sum(dy, add, out);
+    return place != nullptr ? at::Tensor() : out;
+  }
   if (place == nullptr) return at::sum(dy, {0});
-  if (place->begun) {
+  if (add) {
     place->sum.add_(at::sum(dy, {0}));
   } else {
     at::sum_out(place->sum, dy, {0});
   }
-  place->begun = true;
   return {};
 }
 

@@ -5,60 +5,52 @@
 namespace dagpam::parallel {
 namespace {
 
-// A block a row: rows of a vocabulary are long. Sums are made in a fixed order.
-constexpr int kThreads = 512;
+// A block a row: rows of a vocabulary are long. Sums are made in a fixed order. Small blocks, so
+// that while one adds up its threads others of its multiprocessor read.
+constexpr int kThreads = 256;
 
-struct Larger {
-  __device__ float operator()(float a, float b) const { return loss_larger(a, b); }
-};
-struct Plus {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
+__device__ LossRunning of_lane(const LossRunning& x, int step) {
+  return {__shfl_down_sync(0xffffffffu, x.largest, step),
+          __shfl_down_sync(0xffffffffu, x.exponentials, step),
+          __shfl_down_sync(0xffffffffu, x.shifted, step),
+          __shfl_down_sync(0xffffffffu, x.count, step)};
+}
 
-// Of all threads' values, in thread 0 alone.
-template <class Combine>
-__device__ float of_block(float x, Combine combine) {
-  __shared__ float of_warp[kThreads / 32];
-  for (int step = 16; step > 0; step /= 2) x = combine(x, __shfl_down_sync(0xffffffffu, x, step));
-  __syncthreads();  // of an earlier call
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+// Of all threads, in thread 0 alone.
+__device__ LossRunning of_block(LossRunning x) {
+  __shared__ float of_warp[kThreads / 32][4];
+  for (int step = 16; step > 0; step /= 2) x = loss_joined(x, of_lane(x, step));
+  float* const own = of_warp[threadIdx.x / 32];
+  if (threadIdx.x % 32 == 0) {
+    own[0] = x.largest, own[1] = x.exponentials, own[2] = x.shifted, own[3] = x.count;
+  }
   __syncthreads();
   if (threadIdx.x == 0) {
-    for (int warp = 1; warp < kThreads / 32; ++warp) x = combine(x, of_warp[warp]);
+    for (int warp = 1; warp < kThreads / 32; ++warp) {
+      const float* const other = of_warp[warp];
+      x = loss_joined(x, {other[0], other[1], other[2], other[3]});
+    }
   }
   return x;
 }
 
 template <class Real>
-__global__ void largest_kernel(LossProblem problem, const Real* z) {
-  const int64_t row = blockIdx.x;
-  const float most =
-      of_block(loss_largest_part(z + row * problem.symbols, problem.symbols, threadIdx.x, kThreads),
-               Larger());
-  if (threadIdx.x == 0) problem.largest[row] = most;
-}
-
-template <class Real>
-__global__ void sums_kernel(LossProblem problem, const Real* z) {
+__global__ void __launch_bounds__(kThreads) sums_kernel(LossProblem problem, const Real* z) {
   const int64_t row = blockIdx.x;
   const Real* const own = z + row * problem.symbols;
-  const float largest = problem.largest[row];
-  float exponentials, shifted;
-  loss_sums_part(own, problem.symbols, largest, threadIdx.x, kThreads, &exponentials, &shifted);
-  exponentials = of_block(exponentials, Plus());
-  shifted = of_block(shifted, Plus());
-  if (threadIdx.x > 0) return;
-  const int64_t target = problem.targets[row] - problem.first;
-  const bool here = target >= 0 && target < problem.symbols;
-  problem.sums[row] = exponentials;
-  problem.sums[problem.rows + row] = here ? rows::widen(own[target]) - largest : 0.0f;
-  problem.sums[2 * problem.rows + row] = shifted;
+  const LossRunning sums = of_block(loss_sums_part(own, problem.symbols, threadIdx.x, kThreads));
+  if (threadIdx.x == 0) loss_write_sums(problem, own, row, sums);
 }
 
 template <class Real>
-__global__ void gradient_kernel(LossProblem problem, Real* z) {
+__global__ void __launch_bounds__(kThreads) gradient_kernel(LossProblem problem, Real* z) {
   const int64_t row = blockIdx.x;
   loss_gradient_part(problem, z + row * problem.symbols, row, threadIdx.x, kThreads);
+}
+
+__global__ void rebase_kernel(LossProblem problem, const float* all) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (row < problem.rows) loss_rebase_row(problem, all, row);
 }
 
 template <class Real>
@@ -66,9 +58,7 @@ int launch(LossPass pass, const LossProblem& problem, Real* z, void* stream) {
   if (problem.rows == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>(problem.rows);
   const auto on = static_cast<cudaStream_t>(stream);
-  if (pass == LossPass::kLargest) {
-    largest_kernel<<<blocks, kThreads, 0, on>>>(problem, z);
-  } else if (pass == LossPass::kSums) {
+  if (pass == LossPass::kSums) {
     sums_kernel<<<blocks, kThreads, 0, on>>>(problem, z);
   } else {
     gradient_kernel<<<blocks, kThreads, 0, on>>>(problem, z);
@@ -84,6 +74,13 @@ int launch_loss(LossPass pass, const LossProblem& problem, float* z, void* strea
 
 int launch_loss(LossPass pass, const LossProblem& problem, rows::Bf16* z, void* stream) {
   return launch(pass, problem, z, stream);
+}
+
+int launch_loss_rebase(const LossProblem& problem, const float* all, void* stream) {
+  if (problem.rows == 0) return cudaSuccess;
+  const auto blocks = static_cast<unsigned>((problem.rows + kThreads - 1) / kThreads);
+  rebase_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(problem, all);
+  return cudaGetLastError();
 }
 
 }  // namespace dagpam::parallel

@@ -1,6 +1,9 @@
 // parallel/vector_math.h: elementary functions in float32 that a compiler turns into vector code,
-// and that CUDA compiles alike (C++17, nothing of the standard library). For row kernels: all is of
+// and that CUDA compiles too (C++17, nothing of the standard library). For row kernels: all is of
 // internal linkage, so that a copy made for a newer processor is never linked into common code.
+//
+// On a GPU the exponential and the reciprocal are instructions of its own and rounding to bfloat16
+// is one: of polynomials and integer arithmetic its rows would take longer than of their memory.
 #pragma once
 
 #include <cstdint>
@@ -36,14 +39,44 @@ DAGPAM_ROW_FUNCTION float widen(Bf16 x) { return float_of(static_cast<uint32_t>(
 DAGPAM_ROW_FUNCTION void narrow(float x, float& out) { out = x; }
 // To the nearest, ties to even; NaN stays.
 DAGPAM_ROW_FUNCTION void narrow(float x, Bf16& out) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(x));
+#else
   const uint32_t bits = bits_of(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   out.bits = static_cast<uint16_t>(x != x ? 0x7fc0u : rounded);
+#endif
+}
+
+// The larger, or the one that is a number; `b` is one.
+DAGPAM_ROW_FUNCTION float larger_number(float a, float b) {
+#ifdef __CUDA_ARCH__
+  return fmaxf(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// 1 / x; on a GPU to one unit in the last place, for normal x whose reciprocal is normal.
+DAGPAM_ROW_FUNCTION float reciprocal(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / x;
+#endif
 }
 
 // exp(x) = 2^n exp(r), |r| <= ln(2) / 2; the polynomial is a minimax fit of relative error 3e-9.
-// 0 below -87.3, at most 2.9e38, NaN stays.
+// 0 below -87.3, at most 2.9e38, NaN stays. On a GPU right to 2 + 1.2 |x| units in the last place,
+// and infinite where it is too large.
 DAGPAM_ROW_FUNCTION float exponential(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
+  return y;
+#else
   constexpr float kLowest = -87.33654f;  // below, 2^n would be subnormal
   constexpr float kHighest = 88.37626f;  // above, 2^n would overflow
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer
@@ -62,6 +95,7 @@ DAGPAM_ROW_FUNCTION float exponential(float x) {
   p = p * r + 1.0f;
   const uint32_t power = (bits_of(shifted) << 23) + 0x3f800000u;
   return x < kLowest ? 0.0f : p * float_of(power);
+#endif
 }
 
 // The standard normal's distribution at x, and its density there.
@@ -75,7 +109,7 @@ struct Normal {
 DAGPAM_ROW_FUNCTION Normal normal(float x) {
   const float size = x < 0.0f ? -x : x;
   const float bell = exponential(-0.5f * x * x);
-  const float t = 1.0f / (1.0f + 0.34f * size);
+  const float t = reciprocal(1.0f + 0.34f * size);
   float q = -0.0266262275f;
   q = q * t + 0.141876919f;
   q = q * t - 0.277863828f;
@@ -90,6 +124,6 @@ DAGPAM_ROW_FUNCTION Normal normal(float x) {
 }
 
 // 1 / (1 + exp(-x))
-DAGPAM_ROW_FUNCTION float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+DAGPAM_ROW_FUNCTION float sigmoid(float x) { return reciprocal(1.0f + exponential(-x)); }
 
 }  // namespace dagpam::parallel::rows

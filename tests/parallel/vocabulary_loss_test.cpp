@@ -181,30 +181,44 @@ std::vector<const LossRows<Real>*> runnable(const LossRows<Real>& portable,
   return out;
 }
 
-// As the kernel does: every thread its part, then all combined.
+// As the kernel does: every thread its part, then all joined.
 template <class Real>
-void kernel_agrees(const std::vector<const LossRows<Real>*>& builds) {
-  constexpr int64_t kThreads = 32, kSymbols = 203, kTarget = 77;
-  std::vector<Real> z(kSymbols);
-  for (size_t i = 0; i < z.size(); ++i) {
-    rows::narrow(5 * std::sin(static_cast<float>(i * i)), z[i]);
+LossRunning joined_sums(const Real* z, int64_t symbols, int64_t threads) {
+  LossRunning all;
+  for (int64_t t = 0; t < threads; ++t) {
+    all = loss_joined(all, loss_sums_part(z, symbols, t, threads));
   }
-  float most = -INFINITY, exponentials = 0, shifted = 0;
-  for (int64_t t = 0; t < kThreads; ++t) {
-    most = loss_larger(most, loss_largest_part(z.data(), kSymbols, t, kThreads));
+  return all;
+}
+
+// Logits that start `offset` elements past 16 bytes, in numbers that do not change with it.
+template <class Real>
+std::vector<rows::Pack<Real, rows::kWidestPack<Real>>> shifted_logits(int64_t symbols,
+                                                                      int64_t offset, Real** z) {
+  constexpr int64_t kPack = rows::kWidestPack<Real>;
+  std::vector<rows::Pack<Real, kPack>> memory(static_cast<size_t>(symbols / kPack + 3));
+  *z = memory[0].x + offset;
+  for (int64_t i = 0; i < symbols; ++i) {
+    rows::narrow(5 * std::sin(static_cast<float>(i * i)), (*z)[i]);
   }
-  for (int64_t t = 0; t < kThreads; ++t) {
-    float e = 0, s = 0;
-    loss_sums_part(z.data(), kSymbols, most, t, kThreads, &e, &s);
-    exponentials += e;
-    shifted += s;
-  }
-  const int64_t target = 1000 + kTarget;
-  float sums[3] = {exponentials, 0, shifted};
+  return memory;
+}
+
+template <class Real>
+void kernel_agrees(const std::vector<const LossRows<Real>*>& builds, int64_t symbols,
+                   int64_t offset) {
+  constexpr int64_t kThreads = 32;
+  const int64_t own = symbols * 77 / 203;  // the target
+  Real* z = nullptr;
+  const auto memory = shifted_logits(symbols, offset, &z);
+  Real* by_kernel = nullptr;
+  const auto copy = shifted_logits(symbols, offset, &by_kernel);
+  const int64_t target = 1000 + own;
+  float most = 0, sums[3] = {};
   const float upstream = 0.7f;
   LossProblem problem;
   problem.rows = 1;
-  problem.symbols = kSymbols;
+  problem.symbols = symbols;
   problem.targets = &target;
   problem.first = 1000;
   problem.largest = &most;
@@ -212,31 +226,89 @@ void kernel_agrees(const std::vector<const LossRows<Real>*>& builds) {
   problem.smoothing = 0.1f;
   problem.vocab = 5000;
   problem.upstream = &upstream;
-  std::vector<Real> by_kernel = z;
-  for (int64_t t = 0; t < kThreads; ++t) {
-    loss_gradient_part(problem, by_kernel.data(), 0, t, kThreads);
-  }
+  loss_write_sums(problem, z, 0, joined_sums(z, symbols, kThreads));
+  for (int64_t t = 0; t < kThreads; ++t) loss_gradient_part(problem, by_kernel, 0, t, kThreads);
   const LossFactors f = loss_factors(problem, 0);
+  EXPECT_EQ(sums[1], rows::widen(z[own]) - most);
+  const float rounding = sizeof(Real) == 2 ? 0x1p-8f : 0x1p-22f;
   for (const LossRows<Real>* build : builds) {
-    EXPECT_EQ(build->largest(z.data(), kSymbols), most) << build->name;
-    const LossSums got = build->sums(z.data(), kSymbols, most);
-    EXPECT_NEAR(got.exponentials, exponentials, 1e-6f * exponentials) << build->name;
-    EXPECT_NEAR(got.shifted, shifted, 1e-6f * std::abs(shifted)) << build->name;
-    std::vector<Real> by_rows = z;
-    build->gradient(by_rows.data(), kSymbols, most, f.factor, f.shift);
-    for (int64_t i = 0; i < kSymbols; ++i) {
-      const auto at = static_cast<size_t>(i);
-      const float expected = rows::widen(by_rows[at]) - (i == kTarget ? f.hit : 0);
-      const float rounding = sizeof(Real) == 2 ? 0x1p-8f : 0x1p-22f;
-      EXPECT_NEAR(rows::widen(by_kernel[at]), expected, rounding * std::abs(expected) + 1e-9f)
-          << build->name << " " << i;
+    SCOPED_TRACE(std::string(build->name) + " " + std::to_string(symbols) + " symbols from " +
+                 std::to_string(offset));
+    EXPECT_EQ(build->largest(z, symbols), most);
+    const LossSums got = build->sums(z, symbols, most);
+    EXPECT_NEAR(got.exponentials, sums[0], 2e-6f * sums[0]);
+    EXPECT_NEAR(got.shifted, sums[2], 2e-6f * std::abs(sums[2]));
+    std::vector<Real> by_rows(z, z + symbols);
+    build->gradient(by_rows.data(), symbols, most, f.factor, f.shift);
+    for (int64_t i = 0; i < symbols; ++i) {
+      const float expected = rows::widen(by_rows[static_cast<size_t>(i)]) - (i == own ? f.hit : 0);
+      // The target's is rounded here before the hit is taken off, and by the kernel after.
+      const float size = std::abs(expected) + (i == own ? f.hit : 0);
+      EXPECT_NEAR(rows::widen(by_kernel[i]), expected, rounding * size + 1e-9f) << i;
     }
   }
 }
 
+// Rows shorter than a pack, of single packs, and of several at once, from any place of a pack.
 TEST(LossRowsTest, EveryBuildAgreesWithTheGpusFunctions) {
-  kernel_agrees<float>(runnable(portable::kFloatLoss, avx2::kFloatLoss));
-  kernel_agrees<rows::Bf16>(runnable(portable::kBf16Loss, avx2::kBf16Loss));
+  for (const int64_t symbols : {1, 7, 8, 16, 203, 1024, 3011}) {
+    for (int64_t offset = 0; offset < 8; ++offset) {
+      if (offset < 4) {
+        kernel_agrees<float>(runnable(portable::kFloatLoss, avx2::kFloatLoss), symbols, offset);
+      }
+      kernel_agrees<rows::Bf16>(runnable(portable::kBf16Loss, avx2::kBf16Loss), symbols, offset);
+    }
+  }
+}
+
+// The GPU's way with a cut vocabulary: each rank's own sums first, then to the largest of all.
+TEST(LossRowsTest, SumsOfPartsAreMadeToTheLargestOfAll) {
+  constexpr int64_t kSymbols = 500;
+  float* z = nullptr;
+  const auto memory = shifted_logits(kSymbols, 0, &z);
+  for (const int64_t cut : {3, 250, 500}) {
+    const LossRunning whole = joined_sums(z, kSymbols, 32);
+    float total[3] = {};
+    for (const int64_t begin : {int64_t{0}, cut}) {
+      const int64_t end = begin == 0 ? cut : kSymbols, target = 400;  // the second may be empty
+      float most = 0, sums[3] = {};
+      LossProblem problem;
+      problem.rows = 1;
+      problem.symbols = end - begin;
+      problem.targets = &target;
+      problem.first = begin;
+      problem.largest = &most;
+      problem.sums = sums;
+      loss_write_sums(problem, z + begin, 0, joined_sums(z + begin, end - begin, 32));
+      loss_rebase_row(problem, &whole.largest, 0);
+      EXPECT_EQ(most, whole.largest);
+      for (int i = 0; i < 3; ++i) total[i] += sums[i];
+    }
+    EXPECT_NEAR(total[0], whole.exponentials, 2e-6f * whole.exponentials) << cut;
+    EXPECT_NEAR(total[1], z[400] - whole.largest, 2e-6f) << cut;
+    EXPECT_NEAR(total[2], whole.shifted, 2e-6f * std::abs(whole.shifted)) << cut;
+  }
+}
+
+TEST(LossRowsTest, TheGpusSumsShowWhatIsNotFinite) {
+  float* z = nullptr;
+  const auto memory = shifted_logits(203, 1, &z);
+  const LossRunning finite = joined_sums(z, 203, 32);
+  // A masked symbol has no weight, wherever it stands.
+  for (int64_t i = 0; i < 203; ++i) {
+    const float before = z[i];
+    z[i] = -INFINITY;
+    const LossRunning masked = joined_sums(z, 203, 32);
+    EXPECT_NEAR(masked.exponentials * std::exp(masked.largest - finite.largest),
+                finite.exponentials - std::exp(before - finite.largest),
+                1e-5f * finite.exponentials)
+        << i;
+    for (const float odd : {NAN, INFINITY}) {
+      z[i] = odd;
+      EXPECT_TRUE(std::isnan(joined_sums(z, 203, 32).exponentials)) << odd << " at " << i;
+    }
+    z[i] = before;
+  }
 }
 
 TEST(LossRowsTest, Bfloat16RoundsAsLibTorchDoes) {

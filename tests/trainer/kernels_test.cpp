@@ -229,62 +229,104 @@ void rows_agree(const std::vector<const StepRows<Real>*>& builds, float rounding
   }
 }
 
-// The GPU's element, run by the host, against the row kernels, biases and gates included.
-template <KernelActivation kKind, class Real>
-void element_agrees(void (*row_kernel)(const ActivationGradientRow<Real>&), float rounding) {
-  constexpr int64_t kRows = 3, kWidth = 37;
-  constexpr bool kGated = kKind == KernelActivation::kSwiglu;
-  std::vector<Real> h(kRows * kWidth), gate = h, da = h, a = h, dgate = h, bias(kWidth),
-                                       gate_bias = bias;
-  for (auto* x : {&h, &gate, &da, &bias, &gate_bias}) {
-    for (size_t i = 0; i < x->size(); ++i) {
-      const auto seed = static_cast<float>(i + (x == &gate ? 100 : x == &da ? 200 : 300));
-      parallel::rows::narrow(3 * std::sin(seed * seed), (*x)[i]);
+// What all threads of the GPU's gradient kernel do: the problem's tensors, and the sums of dh and
+// dgate over the rows added to `sums` and `gate_sums`.
+template <KernelActivation kKind, int kPack, class Real>
+void every_thread(const ActivationProblem<Real>& problem, std::vector<float>& sums,
+                  std::vector<float>& gate_sums) {
+  const parallel::ColumnTiles tiles = parallel::column_tiles(problem.rows, problem.width, kPack);
+  for (int64_t block = 0; block < tiles.across * tiles.parts; ++block) {
+    for (int thread = 0; thread < parallel::kTileLanes * parallel::kTileGroups; ++thread) {
+      const parallel::TileThread own =
+          parallel::tile_thread(tiles, block % tiles.across, block / tiles.across,
+                                thread % parallel::kTileLanes, thread / parallel::kTileLanes);
+      if (own.column >= problem.width) continue;
+      auto columns = activation_columns<kPack>(problem, own.column);
+      activation_part<kKind, true>(problem, own, &columns);
+      for (int i = 0; i < kPack; ++i) {
+        sums[static_cast<size_t>(own.column + i)] += columns.sums[i];
+        gate_sums[static_cast<size_t>(own.column + i)] += columns.gate_sums[i];
+      }
     }
   }
-  std::vector<Real> dh = da, again = a, dg = dgate;
-  const ActivationProblem<Real> problem{h.data(),
-                                        bias.data(),
-                                        kGated ? gate.data() : nullptr,
-                                        kGated ? gate_bias.data() : nullptr,
-                                        a.data(),
-                                        da.data(),
-                                        dgate.data(),
-                                        kRows * kWidth,
-                                        kWidth};
-  for (int64_t i = 0; i < problem.elements; ++i) activation_element<kKind, true>(problem, i);
-  std::vector<float> sums(kWidth), gate_sums(kWidth);
-  for (int64_t r = 0; r < kRows; ++r) {
-    const int64_t at = r * kWidth;
-    row_kernel({{h.data() + at, bias.data(), gate.data() + at, gate_bias.data(), again.data() + at,
-                 kWidth},
-                dh.data() + at,
-                dg.data() + at,
-                sums.data(),
-                gate_sums.data()});
+}
+
+// The GPU's threads, run by the host, against the row kernels, biases and gates included.
+template <KernelActivation kKind, class Real, int kPack>
+void threads_agree(void (*row_kernel)(const ActivationGradientRow<Real>&), int64_t rows,
+                   int64_t width, float rounding) {
+  SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width));
+  constexpr bool kGated = kKind == KernelActivation::kSwiglu;
+  using Packs = std::vector<parallel::rows::Pack<Real, kPack>>;
+  const auto size = static_cast<size_t>(rows * width), columns = static_cast<size_t>(width);
+  Packs h(size / kPack), gate = h, da = h, a = h, dgate = h, bias(columns / kPack),
+                         gate_bias = bias;
+  for (Packs* x : {&h, &gate, &da, &bias, &gate_bias}) {
+    for (size_t i = 0; i < x->size() * kPack; ++i) {
+      const auto seed = static_cast<float>(i + (x == &gate ? 100 : x == &da ? 200 : 300));
+      parallel::rows::narrow(3 * std::sin(seed * seed), (*x)[i / kPack].x[i % kPack]);
+    }
   }
-  const auto near = [rounding](const std::vector<Real>& x, const std::vector<Real>& y) {
-    for (size_t i = 0; i < x.size(); ++i) {
-      const float expected = parallel::rows::widen(y[i]);
-      EXPECT_NEAR(parallel::rows::widen(x[i]), expected, rounding * (std::abs(expected) + 1e-2f));
+  const auto data = [](Packs& x) { return x[0].x; };
+  Packs dh = da, again = a, dg = dgate;
+  const ActivationProblem<Real> problem{data(h),
+                                        data(bias),
+                                        kGated ? data(gate) : nullptr,
+                                        kGated ? data(gate_bias) : nullptr,
+                                        data(a),
+                                        data(da),
+                                        data(dgate),
+                                        rows,
+                                        width};
+  std::vector<float> sums(columns), gate_sums(columns), row_sums(columns), row_gate_sums(columns);
+  every_thread<kKind, kPack>(problem, sums, gate_sums);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t at = r * width;
+    row_kernel(
+        {{data(h) + at, data(bias), data(gate) + at, data(gate_bias), data(again) + at, width},
+         data(dh) + at,
+         data(dg) + at,
+         row_sums.data(),
+         row_gate_sums.data()});
+  }
+  // Where a slope is near 0 it is the difference of terms of size 1.
+  const auto near = [rounding](const Packs& x, const Packs& y) {
+    for (size_t i = 0; i < x.size() * kPack; ++i) {
+      const float expected = parallel::rows::widen(y[i / kPack].x[i % kPack]);
+      EXPECT_NEAR(parallel::rows::widen(x[i / kPack].x[i % kPack]), expected,
+                  rounding * (std::abs(expected) + 1))
+          << i;
     }
   };
   near(a, again);
   near(da, dh);
   if (kGated) near(dgate, dg);
-  float total = 0, expected = 0;  // of all the biases' gradients
-  for (const float s : sums) total += s;
-  for (const Real& d : dh) expected += parallel::rows::widen(d);
-  EXPECT_NEAR(total, expected, 100 * rounding);
+  for (size_t i = 0; i < columns; ++i) {
+    const float allowed = 10 * rounding * std::sqrt(static_cast<float>(rows));
+    EXPECT_NEAR(sums[i], row_sums[i], allowed) << i;
+    if (kGated) {
+      EXPECT_NEAR(gate_sums[i], row_gate_sums[i], 10 * allowed) << i;
+    }
+  }
 }
 
-TEST(StepRowsTest, TheGpusElementIsThatOfTheRows) {
-  element_agrees<KernelActivation::kRelu>(step_rows<float>().relu_gradient, 1e-6f);
-  element_agrees<KernelActivation::kGelu>(step_rows<float>().gelu_gradient, 1e-6f);
-  element_agrees<KernelActivation::kGeluTanh>(step_rows<float>().gelu_tanh_gradient, 1e-6f);
-  element_agrees<KernelActivation::kSwiglu>(step_rows<float>().swiglu_gradient, 1e-6f);
-  element_agrees<KernelActivation::kGelu>(step_rows<Bf16>().gelu_gradient, 0x1p-7f);
-  element_agrees<KernelActivation::kSwiglu>(step_rows<Bf16>().swiglu_gradient, 0x1p-7f);
+// By single elements and by packs, in a part of a tile and in several, rows left over included.
+template <KernelActivation kKind, class Real>
+void every_tile_agrees(void (*row_kernel)(const ActivationGradientRow<Real>&), float rounding) {
+  constexpr int kWidest = parallel::rows::kWidestPack<Real>;
+  threads_agree<kKind, Real, 1>(row_kernel, 3, 37, rounding);
+  threads_agree<kKind, Real, 1>(row_kernel, 150, 33, rounding);
+  threads_agree<kKind, Real, kWidest>(row_kernel, 5, 24, rounding);
+  threads_agree<kKind, Real, kWidest>(row_kernel, 203, 264, rounding);
+}
+
+TEST(StepRowsTest, TheGpusThreadsDoWhatTheRowsDo) {
+  every_tile_agrees<KernelActivation::kRelu>(step_rows<float>().relu_gradient, 1e-6f);
+  every_tile_agrees<KernelActivation::kGelu>(step_rows<float>().gelu_gradient, 1e-6f);
+  every_tile_agrees<KernelActivation::kGeluTanh>(step_rows<float>().gelu_tanh_gradient, 1e-6f);
+  every_tile_agrees<KernelActivation::kSwiglu>(step_rows<float>().swiglu_gradient, 1e-6f);
+  every_tile_agrees<KernelActivation::kGelu>(step_rows<Bf16>().gelu_gradient, 0x1p-7f);
+  every_tile_agrees<KernelActivation::kSwiglu>(step_rows<Bf16>().swiglu_gradient, 0x1p-7f);
 }
 
 TEST(StepRowsTest, EveryBuildAgreesWithTheFunctionsOfOneElement) {

@@ -12,7 +12,7 @@ void device_activation(const ActivationInput&, const at::Tensor& a) {
 }
 
 void device_activation_gradient(const ActivationInput&, const at::Tensor& a, const at::Tensor&,
-                                const at::Tensor&) {
+                                const at::Tensor&, at::Tensor&, at::Tensor&) {
   TORCH_CHECK(false, "activation on ", a.device(), ": the program was built without CUDA");
 }
 

@@ -87,9 +87,7 @@ at::Tensor activated(const ActivationInput& in) {
 void differentiate(const ActivationInput& in, const at::Tensor& a, const at::Tensor& da,
                    const at::Tensor& dgate, at::Tensor& bias, at::Tensor& gate_bias) {
   if (!a.is_cpu()) {
-    device_activation_gradient(in, a, da, dgate);
-    if (in.bias.defined()) bias = da.sum(0);
-    if (in.gate_bias.defined()) gate_bias = dgate.sum(0);
+    device_activation_gradient(in, a, da, dgate, bias, gate_bias);
     return;
   }
   const at::Tensor sums = in.bias.defined() ? at::zeros({at::get_num_threads(), 2, a.size(1)},

@@ -29,7 +29,7 @@ DAGPAM_ROW_FUNCTION Activated gelu_tanh_at(float h) {
   const float square = h * h < kFar ? h * h : kFar;
   const float x = kTwice * h * (1.0f + kCube * square);
   const float tail = parallel::rows::exponential(x < 0.0f ? x : -x);
-  const float t = 1.0f / (1.0f + tail);
+  const float t = parallel::rows::reciprocal(1.0f + tail);
   const float s = x < 0.0f ? tail * t : t;
   const float inner = kTwice * (1.0f + 3.0f * kCube * square);  // dx / dh
   return {h * s, s + h * (tail * t * t) * inner};

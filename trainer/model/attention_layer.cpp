@@ -105,14 +105,18 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x, const BlockContext& cont
   const at::Tensor entered = parallel::enter_cut_layer(x, *tp_, context.stream);  // [B, N, C]
   const int64_t batch = entered.size(0), tokens = entered.size(1);
   const int64_t group = query_heads_ / kv_heads_;
-  // [B, N, (Hq + 2 Hkv) D] -> [B, N, Hkv, group + 2, D], then cut into q, k, v along the fourth.
-  // Hq is H, or 2 H for DIFF2.
+  // [B, N, (Hq + 2 Hkv) D] -> [B N Hkv, group + 2, D], then cut into q, k, v along the second. Hq
+  // is H, or 2 H for DIFF2. Backward joins the three: LibTorch has a kernel for that on GPUs up to
+  // four dimensions, and copies one by one above.
   const at::Tensor qkv =
-      qkv_->forward(entered).view({batch, tokens, kv_heads_, group + 2, head_width_});
-  const auto parts = at::split_with_sizes(qkv, {group, 1, 1}, 3);
-  std::vector<at::Tensor> operands{parts[0].reshape({batch, tokens, query_heads_, head_width_}),
-                                   parts[1].squeeze(3), parts[2].squeeze(3)};  // [B, N, Hkv, D]
-  if (gate_) operands.push_back(gate_->forward(entered));                      // [B, N, H]
+      qkv_->forward(entered).view({batch * tokens * kv_heads_, group + 2, head_width_});
+  const auto parts = at::split_with_sizes(qkv, {group, 1, 1}, 1);
+  const auto heads = [&](const at::Tensor& part, int64_t count) {
+    return part.reshape({batch, tokens, count, head_width_});
+  };
+  std::vector<at::Tensor> operands{heads(parts[0], query_heads_), heads(parts[1], kv_heads_),
+                                   heads(parts[2], kv_heads_)};
+  if (gate_) operands.push_back(gate_->forward(entered));  // [B, N, H]
   return attend(std::move(operands), context, cache);
 }
 
