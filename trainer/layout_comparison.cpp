@@ -172,7 +172,7 @@ void LayoutComparison::initial_parameters() {
     const at::Tensor own = own_part(own_[i]->value, i);
     const double difference = own.equal(expected) ? 0 : std::max(1e-30, largest(own.sub(expected)));
     note(parameter_, "initial value", 0, place(i), difference, 0);
-    bounds_.emplace_back(optimizer_, own.sizes());
+    bounds_.emplace_back(optimizer_, own);
   }
 }
 

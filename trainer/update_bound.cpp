@@ -27,8 +27,9 @@ double largest_update(double beta1, double beta2) {
 
 }  // namespace
 
-UpdateBound::UpdateBound(const configs::OptimizerConfig& config, at::IntArrayRef shape)
-    : config_(config), allowed_(at::zeros(shape, at::kDouble)) {}
+UpdateBound::UpdateBound(const configs::OptimizerConfig& config, const at::Tensor& like)
+    : config_(config),
+      allowed_(at::zeros(like.sizes(), at::TensorOptions(like.device()).dtype(at::kDouble))) {}
 
 void UpdateBound::add_update(int64_t step, double rate, double difference, const at::Tensor& value,
                              const at::Tensor& second) {

@@ -19,8 +19,8 @@ namespace dagpam::trainer {
 
 class UpdateBound {
  public:
-  // For copies with equal bits of a parameter of this shape.
-  UpdateBound(const configs::OptimizerConfig& config, at::IntArrayRef shape);
+  // For copies with equal bits of a parameter like this one, on its device.
+  UpdateBound(const configs::OptimizerConfig& config, const at::Tensor& like);
 
   // One update at `rate`, the `step`-th (from 1). `difference`: the most by which an entry of the
   // copies' gradients differs, as the optimizer takes them (clipped). `value` and `second` (ADAMW:

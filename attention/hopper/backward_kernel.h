@@ -53,7 +53,6 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::query_tiles;
   using Parts::ring_;
   using Parts::scores;
-  using Parts::send;
   using Parts::turn_begins;
   using Parts::turn_ends;
   using Parts::visit_words;
@@ -124,7 +123,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
       }
     }
     if constexpr (D == 64) {
-      if (n > 0) send_last(who, before);
+      if (n > 0) add_last(who, before);
     }
     const int32_t row = key() + who * 64;
     const int64_t first =
@@ -133,8 +132,6 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     store_accumulator<M, T>(dk, p_.scale, p_.dk + first, stride, p_.sight.keys - row);
     store_accumulator<M, T>(dv, 1.0F, p_.dv + first, stride, p_.sight.keys - row);
   }
-
-  DAGPAM_DEVICE static bool first_thread() { return M::thread() % kWarpgroup == 0; }
 
   DAGPAM_DEVICE void add_values(float (&dv)[D / 2], const uint32_t (&weights)[16],
                                 uint32_t dy) const {
@@ -174,7 +171,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::finish_first(a[3] + a[7] + a[11] + a[15] + a[19] + a[23] + a[27] + a[31]);
     M::template wait<1>(da);
     M::pin(x);
-    if (n > 0) send(x, who, before, who, 0, staging(who));
+    if (n > 0) add_in_turn(x, who, before);
     M::named_sync(kFree, 2 * kWarpgroup);  // both consumers' products have read the last dS
     Parts::template differentiate<32>(a, da, M::load_float(word(words, Parts::kPlus)), dot, plus);
     Parts::template store_gradient<32>(plus, who, words, 0, 0);
@@ -201,7 +198,6 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::commit();
     before = place_of(words);
     M::fence_async();
-    if (first_thread()) M::wait_sums_read();
     M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
     M::template wait<0>(dv);
     M::pin(dk);
@@ -211,18 +207,19 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     ring_.template release<M>(n);
   }
 
-  DAGPAM_DEVICE uint32_t staging(int who) const {
-    return base_ + Shared::kSums + static_cast<uint32_t>(who) * Shared::kChunkBytes;
+  DAGPAM_DEVICE void add_in_turn(const float (&x)[32], int who, Place place) const {
+    turn_begins(who, place);
+    add(x, place, who, 0);
+    turn_ends(who, place);
   }
 
-  DAGPAM_DEVICE void send_last(int who, Place before) const {
+  DAGPAM_DEVICE void add_last(int who, Place before) const {
     float x[32];
     M::open(x);
     query_gradient(x, who, 0);
     M::commit();
     M::template wait<0>(x);
-    send(x, who, before, who, 0, staging(who));
-    if (first_thread()) M::wait_sums_read();
+    add_in_turn(x, who, before);
   }
 
   // Width 128: S- by halves, as many queries at once as there are registers for, and dQ at the

@@ -76,7 +76,7 @@ TEST_P(UpdateBoundTest, HoldsForEveryEntryAndIsTightWhereGradientsAreLarge) {
   constexpr double kDifference = 1e-7, kRounding = 3e-7;
   const configs::OptimizerConfig config = optimizer_config(GetParam());
   Copy one(config), other(config);
-  UpdateBound bound(config, {kEntries});
+  UpdateBound bound(config, at::zeros({kEntries}));
   const at::Generator draw = at::detail::createCPUGenerator(/*seed=*/7);
   const at::Tensor size = at::pow(10.0, at::rand({kEntries}, draw).mul_(-12));
   double worst = 0;

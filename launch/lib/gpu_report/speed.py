@@ -106,23 +106,29 @@ def logging_cost(session):
     add_ratio(session, "8", f"log.every 10: {medians[10]:.3f} ms, 50: {medians[50]:.3f} ms", medians[10] / medians[50])
 
 
+def beside_peer(session, number, model):
+    """A model's step beside torch.compile's of the same model: bars 4 to 7."""
+    if not session.place.python:
+        row = bench_step(session, model, note=NO_PEER)
+    else:
+        row = bench_step(session, model, "--peer", shlex.join(model.peer(session)))
+        if row and row.get("ratio") and "torch.compile" in (row.get("peer") or ""):
+            add_ratio(session, number, model.name, row["ratio"])
+        elif row:
+            session.not_measured(f"bar {number}", "torch.compile failed on the peer's side: see its log")
+    if row:
+        step_bars(session, model, row)
+
+
 def step(session):
-    """Whole steps; bars 3 to 8. The dearest comes last, so that a short time keeps the others."""
+    """Whole steps; bars 3 to 8. The dearest comes last, so that a short time keeps the others: compiling 350M."""
     against = bench_step(session, models.GPT2, "--against", "attention.kind=SOFTMAX", limit=90)
     if against and against.get("ratio"):
         add_ratio(session, "3", models.GPT2.name, against["ratio"])
-    for number, model in (("4b", models.GPT2), ("4", models.SMALL), ("4c", models.MEDIUM)):
-        if session.place.python:
-            row = bench_step(session, model, "--peer", shlex.join(model.peer(session)))
-            if row and row.get("ratio") and "torch.compile" in (row.get("peer") or ""):
-                add_ratio(session, number, model.name, row["ratio"])
-            elif row:
-                session.not_measured(f"bar {number}", "torch.compile failed on the peer's side: see its log")
-        else:
-            row = bench_step(session, model, note=NO_PEER)
-        if row:
-            step_bars(session, model, row)
+    beside_peer(session, "4b", models.GPT2)
+    beside_peer(session, "4", models.SMALL)
     logging_cost(session)
     row = bench_step(session, models.LARGE, rounds=2, steps=3)
     if row:
         step_bars(session, models.LARGE, row)
+    beside_peer(session, "4c", models.MEDIUM)
