@@ -53,6 +53,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::query_tiles;
   using Parts::ring_;
   using Parts::scores;
+  using Parts::send;
   using Parts::turn_begins;
   using Parts::turn_ends;
   using Parts::visit_words;
@@ -133,6 +134,8 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     store_accumulator<M, T>(dv, 1.0F, p_.dv + first, stride, p_.sight.keys - row);
   }
 
+  DAGPAM_DEVICE static bool first_thread() { return M::thread() % kWarpgroup == 0; }
+
   DAGPAM_DEVICE void add_values(float (&dv)[D / 2], const uint32_t (&weights)[16],
                                 uint32_t dy) const {
     DAGPAM_UNROLL
@@ -171,7 +174,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::finish_first(a[3] + a[7] + a[11] + a[15] + a[19] + a[23] + a[27] + a[31]);
     M::template wait<1>(da);
     M::pin(x);
-    if (n > 0) add_in_turn(x, who, before);
+    if (n > 0) add_up(x, who, before);
     M::named_sync(kFree, 2 * kWarpgroup);  // both consumers' products have read the last dS
     Parts::template differentiate<32>(a, da, M::load_float(word(words, Parts::kPlus)), dot, plus);
     Parts::template store_gradient<32>(plus, who, words, 0, 0);
@@ -198,6 +201,7 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     M::commit();
     before = place_of(words);
     M::fence_async();
+    if (first_thread()) M::wait_sums_read();
     M::named_sync(kReady, 2 * kWarpgroup);  // both consumers' dS is there
     M::template wait<0>(dv);
     M::pin(dk);
@@ -207,7 +211,12 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     ring_.template release<M>(n);
   }
 
-  DAGPAM_DEVICE void add_in_turn(const float (&x)[32], int who, Place place) const {
+  DAGPAM_DEVICE void add_up(const float (&x)[32], int who, Place place) const {
+    if (p_.turns == nullptr) {
+      send(x, who, place, who, 0,
+           base_ + Shared::kSums + static_cast<uint32_t>(who) * Shared::kChunkBytes);
+      return;
+    }
     turn_begins(who, place);
     add(x, place, who, 0);
     turn_ends(who, place);
@@ -219,7 +228,8 @@ class BackwardBlock : public BackwardParts<M, T, D> {
     query_gradient(x, who, 0);
     M::commit();
     M::template wait<0>(x);
-    add_in_turn(x, who, before);
+    add_up(x, who, before);
+    if (first_thread()) M::wait_sums_read();
   }
 
   // Width 128: S- by halves, as many queries at once as there are registers for, and dQ at the

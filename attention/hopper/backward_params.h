@@ -70,7 +70,10 @@ struct BackwardShared {
   static constexpr uint32_t kVisit = kRowBytes + 32;  // the rows' words, then the visit's
   static constexpr uint32_t kVisits = kGradients + 2 * kGradient;
   static constexpr uint32_t kBarriers = kVisits + kStages * kVisit;
-  static constexpr uint32_t kBytes = kBarriers + 8 * (1 + 2 * kStages);
+  // 64 x 64 sums of dQ on their way, for each consumer, where there is room for them.
+  static constexpr uint32_t kChunkBytes = kQueryTile * kColumnBlock * 4;
+  static constexpr uint32_t kSums = (kBarriers + 8 * (1 + 2 * kStages) + 127) / 128 * 128;
+  static constexpr uint32_t kBytes = kSums + (D == 64 ? 2 * kChunkBytes : 0);
 };
 
 // Where Q- was given: dQ and dQ- as tensors. Where it was formed (through_map): dQ = dQ+ +

@@ -201,6 +201,25 @@ class BackwardParts {
     if (M::thread() % kWarpgroup == 0) M::end_turn(counter(who, place));
   }
 
+  // The same by way of `staging`, of which this warpgroup's last addition has been read
+  // (wait_sums_read, and a barrier since). The copy engine adds: no thread waits for the level 2
+  // cache. Not in turn: the next block would have to wait for the copy engine too.
+  DAGPAM_DEVICE void send(const float (&x)[32], int who, Place place, int map, int block,
+                          uint32_t staging) const {
+    const int64_t tile_count = static_cast<int64_t>(p_.batch) * p_.heads * query_tiles();
+    const int t = M::thread() % kWarpgroup;
+    DAGPAM_UNROLL
+    for (int i = 0; i < 32; i += 4) {
+      M::store_four(staging + static_cast<uint32_t>(i) * 512 + static_cast<uint32_t>(t) * 16, x[i],
+                    x[i + 1], x[i + 2], x[i + 3]);
+    }
+    M::fence_async();
+    M::named_sync(kAlone + who, kWarpgroup);
+    if (t != 0) return;
+    M::add_bytes(p_.dq + dq_chunk(map, place.tile, tile_count, block, D), staging,
+                 Shared::kChunkBytes);
+  }
+
   const Maps& maps_;
   const BackwardParams& p_;
   uint32_t base_;

@@ -106,6 +106,12 @@ struct Device {
                  : "r"(at)
                  : "memory");
   }
+  static __device__ __forceinline__ void store_four(uint32_t at, float a, float b, float c,
+                                                    float d) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(a), "f"(b), "f"(c),
+                 "f"(d)
+                 : "memory");
+  }
   static __device__ __forceinline__ void store(uint32_t at, uint32_t x) {
     asm volatile("st.shared.b32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
   }
@@ -223,6 +229,18 @@ struct Device {
   }
   // What this thread has written comes before what is signalled after a barrier.
   static __device__ __forceinline__ void fence_device() { __threadfence(); }
+  // The copy engine adds float32 from shared memory to global, in the level 2 cache.
+  static __device__ __forceinline__ void add_bytes(float* to, uint32_t from, uint32_t bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "r"(from), "r"(bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+  }
+  // Of this thread's additions: shared memory has been read.
+  static __device__ __forceinline__ void wait_sums_read() {
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  }
   // One thread waits for, or ends, a warpgroup's turn; barriers around it are the caller's.
   static __device__ __forceinline__ void wait_turn(const int32_t* counter, int32_t value) {
     int32_t now;

@@ -3,14 +3,14 @@
 // threads of a block on the CPU. Knows no torch.
 //
 // A machine has static functions for: who a thread is (thread, block_x, block_y, block_z); shared
-// memory by 32-bit addresses (shared_base, load_word, load_float, load_pair, load_four, store);
-// barriers in it (barrier_init, barrier_arrive, barrier_expect, barrier_wait) and named ones
-// (named_sync, named_arrive, sync_block, sync_warp); copies by the copy engine (load_tile,
-// load_bytes); matrix products of a warpgroup (product: both operands from shared memory;
-// product_rows, product_columns: A from registers, the inner dimension along B's rows or columns;
-// open, commit, wait, pin); what the assembler is told of order (finish_first, anew); conversions
-// (pack, relu), exp2, log2, shuffle_xor; sums in global memory (add_four) and order between blocks
-// (fence_device, wait_turn, end_turn).
+// memory by 32-bit addresses (shared_base, load_word, load_float, load_pair, load_four, store,
+// store_four); barriers in it (barrier_init, barrier_arrive, barrier_expect, barrier_wait) and
+// named ones (named_sync, named_arrive, sync_block, sync_warp); the copy engine (load_tile,
+// load_bytes; add_bytes, wait_sums_read); matrix products of a warpgroup (product: both operands
+// from shared memory; product_rows, product_columns: A from registers, the inner dimension along
+// B's rows or columns; open, commit, wait, pin); what the assembler is told of order (finish_first,
+// anew); conversions (pack, relu), exp2, log2, shuffle_xor; sums in global memory (add_four) and
+// order between blocks (fence_device, wait_turn, end_turn).
 #pragma once
 
 #include <cstdint>

@@ -42,6 +42,15 @@ struct Fiber {
   std::vector<uint32_t> unfenced;
 };
 
+// An addition by the copy engine.
+struct Addition {
+  int thread = 0;
+  float* to = nullptr;
+  uint32_t from = 0, bytes = 0;
+  bool read = false;
+  std::vector<float> numbers;
+};
+
 struct Barrier {
   int count = 0, pending = 0;
   int64_t bytes = 0;
@@ -68,6 +77,7 @@ struct Block {
   std::vector<Warp> warps;
   std::vector<Fiber> fibers;
   std::deque<std::function<void()>> copies;  // on their way
+  std::deque<Addition> additions;            // likewise
   std::string error;
   ucontext_t scheduler{};
   int current = -1;

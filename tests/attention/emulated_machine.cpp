@@ -109,6 +109,22 @@ void land_a_copy() {
   copy();
 }
 
+// The first one that has not read yet reads, or the first one adds.
+void move_an_addition() {
+  auto& all = block->additions;
+  const auto unread =
+      std::find_if(all.begin(), all.end(), [](const Addition& x) { return !x.read; });
+  if (unread != all.end() && (unread == all.begin() || block->coin())) {
+    unread->numbers.resize(unread->bytes / 4);
+    std::memcpy(unread->numbers.data(), block->async.data() + unread->from, unread->bytes);
+    unread->read = true;
+    return;
+  }
+  for (size_t i = 0; i < all.front().numbers.size(); ++i)
+    all.front().to[i] += all.front().numbers[i];
+  all.pop_front();
+}
+
 std::string describe_stop() {
   std::map<std::string, int> waits;
   for (const Fiber& fiber : block->fibers) {
@@ -129,13 +145,20 @@ void run_block() {
   }
   while (block->error.empty() && !finished()) {
     const bool moved = run_round();
-    if (!block->copies.empty() && (!moved || block->random() % 8 == 0)) {
+    const bool late = !moved || block->random() % 8 == 0;
+    if (!block->copies.empty() && late) {
       land_a_copy();
+    } else if (!block->additions.empty() && late) {
+      move_an_addition();
     } else if (!moved && block->due.empty()) {
       fail(describe_stop());
     }
   }
   if (block->error.empty() && !block->copies.empty()) fail("a copy lands after the block's end");
+  for (const Addition& addition : block->additions) {
+    if (!addition.read && block->error.empty()) fail("an addition reads after the block's end");
+  }
+  while (block->error.empty() && !block->additions.empty()) move_an_addition();
   for (const auto& [at, barrier] : block->barriers) {
     if (block->error.empty() && barrier.bytes != 0) fail("bytes announced that do not come");
   }
@@ -287,6 +310,14 @@ void Emulated::load_four(uint32_t at, float (&x)[4]) {
   for (uint32_t i = 0; i < 4; ++i) x[i] = load_float(at + 4 * i);
 }
 
+void Emulated::store_four(uint32_t at, float a, float b, float c, float d) {
+  if (at % 16 != 0) fail("four numbers off 16 bytes");
+  store(at, a);
+  store(at + 4, b);
+  store(at + 8, c);
+  store(at + 12, d);
+}
+
 void Emulated::store(uint32_t at, uint32_t x) {
   if (!in_memory(at, 4)) return;
   std::memcpy(block->memory.data() + at, &x, 4);
@@ -327,6 +358,22 @@ void Emulated::add_four(float* to, float a, float b, float c, float d) {
   to[1] += b;
   to[2] += c;
   to[3] += d;
+}
+
+void Emulated::add_bytes(float* to, uint32_t from, uint32_t bytes) {
+  if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || from % 16 != 0 || bytes % 16 != 0) {
+    fail("an addition off 16 bytes");
+  }
+  if (!in_memory(from, bytes)) return;
+  block->additions.push_back({thread(), to, from, bytes, false, {}});
+  while (!block->additions.empty() && block->coin()) move_an_addition();
+}
+
+void Emulated::wait_sums_read() {
+  wait_until("additions that read", [own = thread()] {
+    return std::all_of(block->additions.begin(), block->additions.end(),
+                       [own](const Addition& x) { return x.thread != own || x.read; });
+  });
 }
 
 void Emulated::wait_turn(const int32_t* counter, int32_t value) {

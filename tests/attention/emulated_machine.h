@@ -5,6 +5,7 @@
 // - a copy lands at once or as late as it can, a product reads its operands at once or only when it
 //   is waited for, as the seed says;
 // - accumulators of a product that is not waited for yet are NaN;
+// - an addition by the copy engine reads shared memory at once or late, and adds at once or late;
 // - what a thread stores is not seen by products until it has fenced it for the async proxy;
 // - threads of a warpgroup must ask for the same product, and a block that stops is an error.
 // Sums of a product are taken one after another in float32, as the model's are.
@@ -74,6 +75,7 @@ struct Emulated {
   static float load_float(uint32_t at);
   static void load_pair(uint32_t at, float (&x)[2]);
   static void load_four(uint32_t at, float (&x)[4]);
+  static void store_four(uint32_t at, float a, float b, float c, float d);
   static void store(uint32_t at, uint32_t x);
   static void store(uint32_t at, float x);
   static void fence_async();
@@ -129,6 +131,8 @@ struct Emulated {
   static float shuffle_xor(float x, int mask);
   static void add_four(float* to, float a, float b, float c, float d);
   static void fence_device() {}
+  static void add_bytes(float* to, uint32_t from, uint32_t bytes);
+  static void wait_sums_read();
   static void wait_turn(const int32_t* counter, int32_t value);
   static void end_turn(int32_t* counter);
 
