@@ -22,7 +22,6 @@ namespace dagpam::parallel {
 using NcclResult = int;
 inline constexpr NcclResult kNcclSuccess = 0;     // ncclSuccess
 inline constexpr NcclResult kNcclInProgress = 7;  // ncclInProgress
-inline constexpr int kNcclNoColour = -1;          // NCCL_SPLIT_NOCOLOR
 
 using CudaResult = int;
 inline constexpr CudaResult kCudaSuccess = 0;
@@ -49,8 +48,7 @@ class NcclApi {
 
   virtual int version() = 0;  // as NCCL_VERSION_CODE: 22809 is 2.28.9
   virtual NcclResult make_id(NcclId* id) = 0;
-  // init sets `comm` before it returns, split before the parent's state is no longer in progress;
-  // then the new communicator's own state is asked. A split of colour kNcclNoColour gives null.
+  // init sets `comm` before it returns, split when the new communicator is whole: null until then.
   virtual NcclResult init(NcclHandle* comm, int ranks, const NcclId& id, int rank) = 0;
   virtual NcclResult split(NcclHandle parent, int colour, int key, NcclHandle* comm) = 0;
   // `state`: of the last call, or of the work under way (ncclCommGetAsyncError).

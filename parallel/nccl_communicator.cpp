@@ -123,15 +123,15 @@ class NcclCommunicator : public Communicator {
     for (const WorkPtr& work : std::exchange(unfinished_, {})) work->wait();
   }
 
-  // A group of one needs no NCCL: its ranks take part with no colour.
+  // A group of one needs no NCCL, but a communicator of its own tells when the split is over.
   std::unique_ptr<Communicator> split(int colour, int key) override {
     require_good();
     TORCH_CHECK(colour >= 0, "split: colour ", colour, " is negative");
     ++counts_.split.calls;
     auto host = host_->split(colour, key);
     const bool alone = host->size() == 1;
-    auto group = group_->split(alone ? kNcclNoColour : colour, key, host->name() + " with nccl",
-                               host->size(), host->rank());
+    auto group =
+        group_->split(colour, key, host->name() + " with nccl", host->size(), host->rank());
     if (alone) return make_self_communicator(device_);
     return std::make_unique<NcclCommunicator>(std::move(host), job_, std::move(group), device_);
   }

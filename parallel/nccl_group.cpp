@@ -72,9 +72,9 @@ std::shared_ptr<NcclGroup> NcclGroup::split(int colour, int key, const std::stri
     result = api_.split(handle_, colour, key, &part->handle_);
   }
   settle(call, "ncclCommSplit", result, handle_);
-  if (colour == kNcclNoColour) return nullptr;
   part->await_handle(call, handle_);
   settle(call, "ncclCommSplit", kNcclInProgress, part->handle_);
+  settle(call, "ncclCommSplit", kNcclInProgress, handle_);  // it may have begun late
   part->open_stream(call);
   return part;
 }

@@ -37,7 +37,7 @@ class NcclGroup : public std::enable_shared_from_this<NcclGroup> {
   static std::shared_ptr<NcclGroup> make(std::shared_ptr<NcclJob> job, const std::string& name,
                                          int size, const NcclId& id, int rank);
 
-  // The ranks of one colour, ordered by key. All ranks call; nullptr for colour kNcclNoColour.
+  // The ranks of one colour, ordered by key. All ranks call.
   // `rank` and `size` are this rank's in the new group.
   std::shared_ptr<NcclGroup> split(int colour, int key, const std::string& child, int size,
                                    int rank);
@@ -68,8 +68,9 @@ class NcclGroup : public std::enable_shared_from_this<NcclGroup> {
   CommCall call_of(std::string collective) const;
   // Asks until the call is done. Takes the lock.
   void settle(const CommCall& call, const char* expression, NcclResult result, NcclHandle asked);
-  // Until NCCL has written it: a communicator that is split off has none until it is whole, which
-  // its parent's state does not tell (seen with NCCL 2.30.7). Takes the lock.
+  // Until NCCL has written it: a communicator that is split off has none until it is whole, and its
+  // parent may say that all is done before the split has begun (seen with NCCL 2.30.7). Takes the
+  // lock.
   void await_handle(const CommCall& call, NcclHandle parent);
   void open_stream(const CommCall& call);
   void finish(Ticket& ticket);

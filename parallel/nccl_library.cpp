@@ -16,7 +16,6 @@ namespace dagpam::parallel {
 namespace {
 
 static_assert(ncclSuccess == kNcclSuccess && ncclInProgress == kNcclInProgress);
-static_assert(NCCL_SPLIT_NOCOLOR == kNcclNoColour);
 static_assert(sizeof(ncclUniqueId) == sizeof(NcclId));
 static_assert(cudaSuccess == kCudaSuccess);
 

@@ -115,10 +115,11 @@ class ScriptedNccl : public DeviceNotes {
                          : " bad id"));
   }
   NcclResult split(NcclHandle parent, int colour, int key, NcclHandle* comm) override {
-    *comm = colour == kNcclNoColour ? nullptr : handle(++comms_);
-    if (colour != kNcclNoColour && late_handle > 0) {
+    *comm = handle(++comms_);
+    if (late_handle > 0) {
       late_ = comm;
       late_value_ = std::exchange(*comm, nullptr);
+      late_parent_ = parent;
     }
     return play("split", parent,
                 "split colour " + std::to_string(colour) + " key " + std::to_string(key));
@@ -126,7 +127,10 @@ class ScriptedNccl : public DeviceNotes {
   NcclResult state(NcclHandle comm, NcclResult* state) override {
     log.push_back("state");
     if (comm == nullptr) return 4;  // ncclInvalidArgument
-    if (late_ != nullptr && --late_handle == 0) *std::exchange(late_, nullptr) = late_value_;
+    if (late_ != nullptr && --late_handle == 0) {
+      *std::exchange(late_, nullptr) = late_value_;
+      pending_[late_parent_] = 3;  // only now does the parent tell of it
+    }
     int& left = pending_[comm];
     *state = never_ready || left > 0 ? kNcclInProgress : later;
     if (left > 0) --left;
@@ -181,6 +185,7 @@ class ScriptedNccl : public DeviceNotes {
     log.push_back(line);
     if (name == "group_start") in_group_ = true;
     if (++calls_[name] == failing_call && name == failing) return result;
+    if (comm != nullptr && !in_group_ && pending_[comm] > 0) return 4;  // ncclInvalidArgument
     if (polls == 0 && !never_ready) return kNcclSuccess;
     if (comm == nullptr || in_group_ || name == "destroy") return kNcclSuccess;
     pending_[comm] = polls;
@@ -193,7 +198,7 @@ class ScriptedNccl : public DeviceNotes {
   NcclHandle last_ = nullptr;
   bool in_group_ = false;
   NcclHandle* late_ = nullptr;
-  NcclHandle late_value_ = nullptr;
+  NcclHandle late_value_ = nullptr, late_parent_ = nullptr;
 };
 
 // NCCL's calls over groups of threads, on memory of the CPU.
@@ -211,9 +216,7 @@ class ThreadNccl : public DeviceNotes {
     return id.front() == 't' && id.back() == 't' ? kNcclSuccess : 5;
   }
   NcclResult split(NcclHandle parent, int colour, int key, NcclHandle* comm) override {
-    // Here everybody needs a colour.
-    auto part = group(parent).split(colour == kNcclNoColour ? 1000 + world_.rank() : colour, key);
-    *comm = colour == kNcclNoColour ? nullptr : keep(std::move(part));
+    *comm = keep(group(parent).split(colour, key));
     return kNcclSuccess;
   }
   NcclResult state(NcclHandle, NcclResult* state) override { return *state = kNcclSuccess; }

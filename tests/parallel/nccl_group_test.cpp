@@ -149,6 +149,8 @@ TEST(NcclGroup, ASplitWaitsForItsCommunicator) {
   EXPECT_EQ(rig.api->count("split"), 1);
   EXPECT_EQ(rig.api->late_handle, 0);
   ASSERT_NE(part, nullptr);
+  rig.api->late_handle = 2;  // and its parent can be split again at once
+  rig.group->split(0, 0, "another part", 1, 0);
   GroupRig late(options(std::chrono::milliseconds(20)));
   late.api->late_handle = 1 << 30;
   expect_part(error_of([&] { late.group->split(0, 0, "a part", 1, 0); }), "ncclCommSplit");

@@ -263,13 +263,15 @@ TEST(Nccl, ASplitAsksTheParentThenTheChild) {
     const auto pair = world->split(group.rank() / 2, -group.rank());
     EXPECT_EQ(pair->size(), group.rank() < 2 ? 2 : 1);
     EXPECT_EQ(pair->device(), at::Device(at::kCPU));
-    if (group.rank() == 2) {  // alone: takes part, needs no communicator
-      EXPECT_EQ(api->log, (Log{"split colour -1 key -2", "state", "state"}));
+    if (group.rank() == 2) {  // alone: takes part, keeps no communicator
+      EXPECT_EQ(api->log.front(), "split colour 1 key -2");
+      EXPECT_EQ(api->count("split"), 1);
+      EXPECT_EQ(api->count("finalize") + api->count("destroy"), 2);
       return;
     }
     EXPECT_EQ(pair->rank(), 1 - group.rank());
     EXPECT_EQ(api->log, (Log{"split colour 0 key " + std::to_string(-group.rank()), "state",
-                             "state", "state"}));
+                             "state", "state", "state"}));
     at::Tensor t = at::full({3}, 1.0f);
     pair->all_reduce(t);
     EXPECT_EQ(api->log.back(), "caller waits for e3");  // events of its own
