@@ -127,9 +127,9 @@ class ScriptedNccl : public DeviceNotes {
   NcclResult state(NcclHandle comm, NcclResult* state) override {
     log.push_back("state");
     if (comm == nullptr) return 4;  // ncclInvalidArgument
-    if (late_ != nullptr && --late_handle == 0) {
-      *std::exchange(late_, nullptr) = late_value_;
-      pending_[late_parent_] = 3;  // only now does the parent tell of it
+    if (late_ != nullptr && --late_handle == 0) *std::exchange(late_, nullptr) = late_value_;
+    if (comm == late_value_ && late_parent_ != nullptr) {
+      pending_[std::exchange(late_parent_, nullptr)] = 3;  // only now does the parent tell of it
     }
     int& left = pending_[comm];
     *state = never_ready || left > 0 ? kNcclInProgress : later;
