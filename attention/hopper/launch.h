@@ -1,6 +1,6 @@
 // attention/hopper/launch.h: the fused kernels of sm_90 by pointers, on a stream; nothing waits for
-// the device. All pointers are device memory. No GPU has run these kernels yet. Knows no torch and
-// no CUDA; in a build without CUDA a twin refuses.
+// the device. All pointers are device memory. Knows no torch and no CUDA; in a build without
+// CUDA a twin refuses.
 //
 // Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width (64 or 128),
 // T query tiles of 64, U key tiles of 128.
