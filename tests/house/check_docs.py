@@ -38,7 +38,8 @@ def unknown_commands(program, text):
             if shown is None:
                 yield f"dagpam {' '.join(words)}: no such command"
                 continue
-            for option in re.findall(r"(?<!\S)\[?(--[a-z][a-z-]*)", rest):
+            own = re.sub(r"'[^']*'", "", rest)  # a quoted command has options of its own
+            for option in re.findall(r"(?<!\S)\[?(--[a-z][a-z-]*)", own):
                 if not re.search(rf"{option}(?![a-z-])", shown):
                     yield f"dagpam {' '.join(words)} {option}: no such option"
 
