@@ -99,6 +99,9 @@ void wait_until(const char* what, std::function<bool()> ready);
 
 bool in_memory(uint32_t at, uint32_t bytes);
 
+// The first addition that has not read yet reads, or the first one adds.
+void move_an_addition();
+
 // The oldest group of products of a warpgroup, if all its threads have committed it and, unless
 // `at_once`, its round has come.
 bool execute_group(int warpgroup, bool at_once);
