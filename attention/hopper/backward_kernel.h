@@ -46,11 +46,10 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::in_batch;
   using Parts::key;
   using Parts::kv_head;
-  using Parts::maps_;
   using Parts::p_;
   using Parts::place_of;
+  using Parts::produce;
   using Parts::query_gradient;
-  using Parts::query_tiles;
   using Parts::ring_;
   using Parts::scores;
   using Parts::send;
@@ -61,50 +60,6 @@ class BackwardBlock : public BackwardParts<M, T, D> {
   using Parts::word;
   using typename Parts::Place;
   using typename Parts::Shared;
-
-  DAGPAM_DEVICE void produce() const {
-    M::barrier_expect(barriers(), 2 * tile_bytes(kKeyTile, D));
-    load_rows_of<M, D>(maps_.k, base_ + Shared::kKeys, barriers(), kKeyTile, key(), kv_head(),
-                       in_batch());
-    load_rows_of<M, D>(maps_.v, base_ + Shared::kValues, barriers(), kKeyTile, key(), kv_head(),
-                       in_batch());
-    const int32_t group = p_.heads / p_.kv_heads, tile_count = query_tiles();
-    uint32_t n = 0;
-    DAGPAM_NO_UNROLL
-    for (int32_t head = kv_head() * group; head < (kv_head() + 1) * group; ++head) {
-      DAGPAM_NO_UNROLL
-      for (int32_t tile = 0; tile < tile_count; ++tile) {
-        const TileRange range = p_.sight.tile(in_batch(), tile);
-        if (range.touches(key(), kKeyTile)) load_visit(n++, head, tile, range);
-      }
-    }
-    const uint32_t visit = visit_words(n);
-    M::barrier_wait(ring_.empty_at(n), ring_.parity(n) ^ 1);
-    M::store(word(visit, Parts::kTileIndex), Parts::kNoTile);
-    M::barrier_arrive(ring_.full_at(n));
-  }
-
-  DAGPAM_DEVICE void load_visit(uint32_t n, int32_t head, int32_t tile,
-                                const TileRange& range) const {
-    const int32_t at = (in_batch() * p_.heads + head) * query_tiles() + tile;
-    const uint32_t visit = visit_words(n), full = ring_.full_at(n), to = ring_.buffer(n);
-    M::barrier_wait(ring_.empty_at(n), ring_.parity(n) ^ 1);
-    const Factors c = p_.factors(head);
-    M::store(word(visit, Parts::kTileIndex), static_cast<uint32_t>(at));
-    M::store(word(visit, Parts::kMasked), range.covers(key(), kKeyTile) ? 0U : 1U);
-    M::store(word(visit, Parts::kZero), 0U);
-    M::store(word(visit, Parts::kPlus), c.plus);
-    M::store(word(visit, Parts::kMinus), c.minus);
-    M::store(word(visit, Parts::kTurnNumber),
-             static_cast<uint32_t>(range.last_tile() - 1 - key() / kKeyTile));
-    M::barrier_expect(full, 3 * Shared::kTile + Shared::kRowBytes);
-    const int32_t row = tile * kQueryTile;
-    load_rows_of<M, D>(maps_.q, to, full, kQueryTile, row, head, in_batch());
-    load_rows_of<M, D>(maps_.q_neg, to + Shared::kTile, full, kQueryTile, row, head, in_batch());
-    load_rows_of<M, D>(maps_.dy, to + 2 * Shared::kTile, full, kQueryTile, row, head, in_batch());
-    M::load_bytes(visit, p_.rows + static_cast<int64_t>(at) * (kRowWords * kQueryTile),
-                  Shared::kRowBytes, full);
-  }
 
   DAGPAM_DEVICE void consume(int who) const {
     float dk[D / 2], dv[D / 2];

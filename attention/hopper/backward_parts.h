@@ -1,5 +1,5 @@
-// attention/hopper/backward_parts.h: what the consumers of backward do to a tile of scores, and how
-// they take turns at the sums of dQ. For backward_kernel.h.
+// attention/hopper/backward_parts.h: what backward's producer loads, what its consumers do to a
+// tile of scores, and how they take turns at the sums of dQ. For backward_kernel.h.
 //
 // Legend: B batch, N queries, M keys, H query heads, Hkv key-value heads, D head width, T query
 // tiles.
@@ -56,6 +56,50 @@ class BackwardParts {
   DAGPAM_DEVICE Place place_of(uint32_t visit) const {
     return {static_cast<int32_t>(M::load_word(word(visit, kTileIndex))),
             static_cast<int32_t>(M::load_word(word(visit, kTurnNumber)))};
+  }
+
+  DAGPAM_DEVICE void produce() const {
+    M::barrier_expect(barriers(), 2 * tile_bytes(kKeyTile, D));
+    load_rows_of<M, D>(maps_.k, base_ + Shared::kKeys, barriers(), kKeyTile, key(), kv_head(),
+                       in_batch());
+    load_rows_of<M, D>(maps_.v, base_ + Shared::kValues, barriers(), kKeyTile, key(), kv_head(),
+                       in_batch());
+    const int32_t group = p_.heads / p_.kv_heads, tile_count = query_tiles();
+    uint32_t n = 0;
+    DAGPAM_NO_UNROLL
+    for (int32_t head = kv_head() * group; head < (kv_head() + 1) * group; ++head) {
+      DAGPAM_NO_UNROLL
+      for (int32_t tile = 0; tile < tile_count; ++tile) {
+        const TileRange range = p_.sight.tile(in_batch(), tile);
+        if (range.touches(key(), kKeyTile)) load_visit(n++, head, tile, range);
+      }
+    }
+    const uint32_t visit = visit_words(n);
+    M::barrier_wait(ring_.empty_at(n), ring_.parity(n) ^ 1);
+    M::store(word(visit, kTileIndex), kNoTile);
+    M::barrier_arrive(ring_.full_at(n));
+  }
+
+  DAGPAM_DEVICE void load_visit(uint32_t n, int32_t head, int32_t tile,
+                                const TileRange& range) const {
+    const int32_t at = (in_batch() * p_.heads + head) * query_tiles() + tile;
+    const uint32_t visit = visit_words(n), full = ring_.full_at(n), to = ring_.buffer(n);
+    M::barrier_wait(ring_.empty_at(n), ring_.parity(n) ^ 1);
+    const Factors c = p_.factors(head);
+    M::store(word(visit, kTileIndex), static_cast<uint32_t>(at));
+    M::store(word(visit, kMasked), range.covers(key(), kKeyTile) ? 0U : 1U);
+    M::store(word(visit, kZero), 0U);
+    M::store(word(visit, kPlus), c.plus);
+    M::store(word(visit, kMinus), c.minus);
+    M::store(word(visit, kTurnNumber),
+             static_cast<uint32_t>(range.last_tile() - 1 - key() / kKeyTile));
+    M::barrier_expect(full, 3 * Shared::kTile + Shared::kRowBytes);
+    const int32_t row = tile * kQueryTile;
+    load_rows_of<M, D>(maps_.q, to, full, kQueryTile, row, head, in_batch());
+    load_rows_of<M, D>(maps_.q_neg, to + Shared::kTile, full, kQueryTile, row, head, in_batch());
+    load_rows_of<M, D>(maps_.dy, to + 2 * Shared::kTile, full, kQueryTile, row, head, in_batch());
+    M::load_bytes(visit, p_.rows + static_cast<int64_t>(at) * (kRowWords * kQueryTile),
+                  Shared::kRowBytes, full);
   }
 
   // kCount accumulators of S^T, 64 keys by the queries from `column` on: this consumer's keys
