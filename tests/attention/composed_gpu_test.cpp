@@ -13,8 +13,8 @@
 #include "attention/library_kernel.h"
 #include "attention/notes.h"
 #include "attention/reference.h"
-#include "parallel/devices.h"
 #include "support.h"
+#include "tests/parallel/run_on_gpu.h"
 
 namespace dagpam::attention::testing {
 namespace {
@@ -127,13 +127,4 @@ TEST(ComposedGpu, AKernelIsChosenAndNamed) {
 }  // namespace
 }  // namespace dagpam::attention::testing
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
-  if (devices.gpus == 0) {
-    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
-    return 0;
-  }
-  dagpam::parallel::use_device(dagpam::attention::testing::kGpu);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return dagpam::parallel::run_on_gpu(argc, argv); }

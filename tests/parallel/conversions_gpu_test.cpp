@@ -5,12 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
 #include <vector>
 
 #include "parallel/conversions.h"
-#include "parallel/devices.h"
 #include "parallel/flat_norm.h"
+#include "tests/parallel/run_on_gpu.h"
 
 namespace dagpam::parallel {
 namespace {
@@ -68,13 +67,4 @@ TEST(ConversionsGpu, NormsOfManyAreThoseOfEach) {
 }  // namespace
 }  // namespace dagpam::parallel
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
-  if (devices.gpus == 0) {
-    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
-    return 0;
-  }
-  dagpam::parallel::use_device(dagpam::parallel::kGpu);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return dagpam::parallel::run_on_gpu(argc, argv); }

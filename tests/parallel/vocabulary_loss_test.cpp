@@ -236,8 +236,8 @@ void kernel_agrees(const std::vector<const LossRows<Real>*>& builds, int64_t sym
                  std::to_string(offset));
     EXPECT_EQ(build->largest(z, symbols), most);
     const LossSums got = build->sums(z, symbols, most);
-    EXPECT_NEAR(got.exponentials, sums[0], 2e-6f * sums[0]);
-    EXPECT_NEAR(got.shifted, sums[2], 2e-6f * std::abs(sums[2]));
+    EXPECT_NEAR(got.exponentials, sums[0], 1e-6f * sums[0]);
+    EXPECT_NEAR(got.shifted, sums[2], 1e-6f * std::abs(sums[2]));
     std::vector<Real> by_rows(z, z + symbols);
     build->gradient(by_rows.data(), symbols, most, f.factor, f.shift);
     for (int64_t i = 0; i < symbols; ++i) {

@@ -4,14 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "attention/reference.h"
 #include "configs/run_config.h"
-#include "parallel/devices.h"
 #include "parallel/random.h"
+#include "tests/parallel/run_on_gpu.h"
 #include "trainer/training_step.h"
 
 namespace dagpam::trainer {
@@ -97,13 +96,4 @@ TEST(Gpu, TrainsAsTheCpuDoes) {
 }  // namespace
 }  // namespace dagpam::trainer
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
-  if (devices.gpus == 0) {
-    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
-    return 0;
-  }
-  dagpam::parallel::use_device(dagpam::trainer::kGpu);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return dagpam::parallel::run_on_gpu(argc, argv); }

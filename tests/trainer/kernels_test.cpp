@@ -289,12 +289,13 @@ void threads_agree(void (*row_kernel)(const ActivationGradientRow<Real>&), int64
          row_sums.data(),
          row_gate_sums.data()});
   }
-  // Where a slope is near 0 it is the difference of terms of size 1.
-  const auto near = [rounding](const Packs& x, const Packs& y) {
+  // Where a slope is near 0 it is the difference of terms of size 1, in float32: 4e-7 is seen.
+  const float floor = sizeof(Real) == 2 ? 1e-2f : 0.4f;
+  const auto near = [rounding, floor](const Packs& x, const Packs& y) {
     for (size_t i = 0; i < x.size() * kPack; ++i) {
       const float expected = parallel::rows::widen(y[i / kPack].x[i % kPack]);
       EXPECT_NEAR(parallel::rows::widen(x[i / kPack].x[i % kPack]), expected,
-                  rounding * (std::abs(expected) + 1))
+                  rounding * (std::abs(expected) + floor))
           << i;
     }
   };

@@ -5,12 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <string>
 #include <vector>
 
-#include "parallel/devices.h"
 #include "parallel/random.h"
+#include "tests/parallel/run_on_gpu.h"
 #include "trainer/kernels/device_norm.h"
 #include "trainer/kernels/fused_norm.h"
 
@@ -148,13 +147,4 @@ TEST(NormGpu, LeavesWideRowsToThePlainOne) {
 }  // namespace
 }  // namespace dagpam::trainer::kernels
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
-  if (devices.gpus == 0) {
-    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
-    return 0;
-  }
-  dagpam::parallel::use_device(dagpam::trainer::kernels::kGpu);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return dagpam::parallel::run_on_gpu(argc, argv); }

@@ -9,15 +9,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "parallel/communicator.h"
 #include "parallel/device_column_sum.h"
-#include "parallel/devices.h"
 #include "parallel/vocabulary_loss.h"
+#include "tests/parallel/run_on_gpu.h"
 #include "trainer/kernels/device_activation.h"
 
 namespace dagpam::trainer::kernels {
@@ -210,13 +209,4 @@ TEST(StepKernelsGpu, ALossOfWhatIsNotFiniteIsNotANumber) {
 }  // namespace
 }  // namespace dagpam::trainer::kernels
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const dagpam::parallel::Devices& devices = dagpam::parallel::visible_devices();
-  if (devices.gpus == 0) {
-    std::printf("SKIPPED WHOLE: no GPU: %s\n", devices.why_none.c_str());
-    return 0;
-  }
-  dagpam::parallel::use_device(dagpam::trainer::kernels::kGpu);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return dagpam::parallel::run_on_gpu(argc, argv); }
