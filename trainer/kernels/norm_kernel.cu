@@ -1,5 +1,7 @@
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 #include "trainer/kernels/norm_kernel.h"
 
 namespace dagpam::trainer::kernels {
@@ -168,47 +170,49 @@ void backward(const NormGradientProblem<Real>& p, const dim3& threads, cudaStrea
   }
 }
 
+template <int kValue>
+using Constant = std::integral_constant<int, kValue>;
+
+// Calls with the numbers of a pack and of the elements that a thread holds, as constants.
+template <class Real, class Run>
+void with_elements(bool packed, int held, const Run& run) {
+  constexpr int kPack = kWholePack<Real>;
+  if (!packed) {
+    run(Constant<1>(), Constant<kMostElements>());
+  } else if (held == 8) {
+    run(Constant<kPack>(), Constant<8>());
+  } else if (held == 16) {
+    run(Constant<kPack>(), Constant<16>());
+  } else if (held == 24) {
+    run(Constant<kPack>(), Constant<24>());
+  } else {
+    run(Constant<kPack>(), Constant<32>());
+  }
+}
+
 template <class Real>
 int launch_forward(const NormProblem<Real>& p, bool packed, void* on) {
-  constexpr int kPack = kWholePack<Real>;
   if (p.rows == 0 || p.width == 0) return cudaSuccess;
   if (p.width > kWidestNorm) return cudaErrorInvalidValue;
   const dim3 threads = threads_of(p.width);
   const auto stream = static_cast<cudaStream_t>(on);
-  const int held = held_elements(p.width, threads);
-  if (!packed) {
-    forward<1, kMostElements>(p, threads, stream);
-  } else if (held == 8) {
-    forward<kPack, 8>(p, threads, stream);
-  } else if (held == 16) {
-    forward<kPack, 16>(p, threads, stream);
-  } else if (held == 24) {
-    forward<kPack, 24>(p, threads, stream);
-  } else {
-    forward<kPack, 32>(p, threads, stream);
-  }
+  const auto run = [&](auto pack, auto elements) {
+    forward<pack(), elements()>(p, threads, stream);
+  };
+  with_elements<Real>(packed, held_elements(p.width, threads), run);
   return cudaGetLastError();
 }
 
 template <class Real>
 int launch_backward(const NormGradientProblem<Real>& p, bool packed, void* on) {
-  constexpr int kPack = kWholePack<Real>;
   if (p.rows == 0 || p.width == 0) return cudaSuccess;
   if (p.width > kWidestNorm) return cudaErrorInvalidValue;
   const dim3 threads = threads_of(p.width);
   const auto stream = static_cast<cudaStream_t>(on);
-  const int held = held_elements(p.width, threads);
-  if (!packed) {
-    backward<1, kMostElements>(p, threads, stream);
-  } else if (held == 8) {
-    backward<kPack, 8>(p, threads, stream);
-  } else if (held == 16) {
-    backward<kPack, 16>(p, threads, stream);
-  } else if (held == 24) {
-    backward<kPack, 24>(p, threads, stream);
-  } else {
-    backward<kPack, 32>(p, threads, stream);
-  }
+  const auto run = [&](auto pack, auto elements) {
+    backward<pack(), elements()>(p, threads, stream);
+  };
+  with_elements<Real>(packed, held_elements(p.width, threads), run);
   const int result = cudaGetLastError();
   if (result != cudaSuccess) return result;
   const int64_t columns = (p.dbias != nullptr ? 2 : 1) * p.width;
