@@ -101,6 +101,12 @@ class Folder:
     def keep_record(self, run: Run, record: Record) -> None:
         write_whole(self.root / "state" / f"{run.name}.json", json.dumps(dataclasses.asdict(record)) + "\n")
 
+    def lay(self, run: Run, config: str, metrics: list[dict[str, Any]], record: Record) -> None:
+        """A run that was made elsewhere: all but its checkpoints. The record is what makes it one, so it comes last."""
+        write_whole(self.run_dir(run) / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
+        write_whole(self.run_dir(run) / "config.textproto", config)
+        self.keep_record(run, record)
+
     def state(self, run: Run, steps: int, splits: list[str]) -> str:
         """done once every split has been evaluated at the last step, and that step was saved or the run ended well.
 

@@ -31,13 +31,24 @@ class Run:
         return name
 
 
+def points(sweep: Sweep) -> list[tuple[tuple[str, str], ...]]:
+    """The combinations of tuned values; without tuning the one that is empty."""
+    grid = sweep.tune.grid if sweep.tune else {}
+    return [tuple(zip(grid, values)) for values in itertools.product(*grid.values())]
+
+
 def tuning_runs(sweep: Sweep) -> list[Run]:
     """As many for each variant."""
     if not sweep.tune:
         return []
-    names = list(sweep.tune.grid)
-    points = [tuple(zip(names, values)) for values in itertools.product(*sweep.tune.grid.values())]
-    return [Run(variant.name, sweep.tune.seed, point) for point in points for variant in sweep.variants]
+    return [Run(variant.name, sweep.tune.seed, point) for point in points(sweep) for variant in sweep.variants]
+
+
+def every_run(sweep: Sweep) -> list[Run]:
+    """All that the sweep may come to need, whatever the tuning chooses; each once."""
+    seeds = [*([sweep.tune.seed] if sweep.tune else []), *sweep.seeds]
+    return list(dict.fromkeys(Run(variant.name, seed, point) for seed in seeds for point in points(sweep)
+                              for variant in sweep.variants))
 
 
 def chosen(sweep: Sweep, variant: str,

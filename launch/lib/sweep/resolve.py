@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 
 from . import plan, textproto
 from .failure import BAD_DATA, BAD_FILE, IN_USE, Failure
@@ -73,10 +74,14 @@ def stamp(path: str) -> str:
         return path
 
 
-def data_stamps(config: str) -> list[str]:
+def data_prefixes(config: str) -> list[str]:
+    """Each once, in order of their names."""
     known = textproto.fields(config)
-    prefixes = [value for path, value in known.items() if path.startswith("data.") and value.startswith('"')]
-    return sorted({stamp(f"{prefix[1:-1]}.json") for prefix in prefixes})
+    return sorted({value[1:-1] for path, value in known.items() if path.startswith("data.") and value.startswith('"')})
+
+
+def data_stamps(config: str) -> list[str]:
+    return [stamp(f"{prefix}.json") for prefix in data_prefixes(config)]
 
 
 class Resolver:
@@ -163,13 +168,20 @@ class Resolver:
         saved = self.folder.run_dir(run) / "config.textproto"
         if not saved.exists():
             return
-        old, new = (textproto.fields(text) for text in (saved.read_text(encoding="utf-8"), self.ask(run).config))
-        if new.keys() - old.keys():  # fields that the program has got since then have their defaults
-            old = textproto.fields(self.dry_run(str(saved), ["--config", str(saved)]).config)
-        found = textproto.difference(old, new)
+        found = self.what_differs(str(saved), saved.read_text(encoding="utf-8"), run)
         if found:
             raise Failure(f"{self.folder.run_dir(run)}: {found}: undo the change in {self.sweep.path}, or give the "
                           "variant another name, or remove this folder to run it anew", IN_USE)
+
+    def what_differs(self, place: str, config: str, run: Run) -> str:
+        """The first field in which a configuration of `place` is another run than this one; "" where none."""
+        old, new = textproto.fields(config), textproto.fields(self.ask(run).config)
+        if new.keys() - old.keys():  # fields that the program has got since then have their defaults
+            with tempfile.NamedTemporaryFile("w", suffix=".textproto", encoding="utf-8") as file:
+                file.write(config)
+                file.flush()
+                old = textproto.fields(self.dry_run(place, ["--config", file.name]).config)
+        return textproto.difference(old, new)
 
     def keep(self) -> None:
         if self.news:

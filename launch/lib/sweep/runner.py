@@ -54,6 +54,11 @@ class Runner:
             self.ended[run.name] = state
         return state
 
+    def forget(self, run: Run) -> None:
+        """Its folder has changed: it is looked at anew."""
+        self.ended.pop(run.name, None)
+        self.checked.discard(run.name)
+
     def check(self) -> list[Row]:
         """Throws where a run would be refused, or where one that is there is another than the file says."""
         self.resolver.check_all(tuning_runs(self.sweep) or [Run(v.name, self.sweep.seeds[0])

@@ -30,7 +30,7 @@ REPORT = """#!/bin/bash
 {head}
 cd {cwd} || exit 1
 {setup}
-{call} --report
+{call} --report{results}
 """
 
 
@@ -94,7 +94,8 @@ def write(runner: Runner, args: argparse.Namespace, rows: list[Row]) -> int:
             continue
         text = (REPORT if kind == "report" else TASK).format(
             head=header(runner, name, ranges(todo)), cwd=shlex.quote(str(pathlib.Path.cwd())), call=call_of(args),
-            setup="\n".join(runner.sweep.slurm_setup))
+            setup="\n".join(runner.sweep.slurm_setup),
+            results=" " + shlex.join(["--results", str(args.results)]) if args.results else "")
         script = folder / f"{name}.sbatch"
         write_whole(script, text)
         if args.submit:
