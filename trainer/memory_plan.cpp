@@ -226,15 +226,22 @@ ActivationBytes activation_bytes(const RunPlan& plan, int tp) {
   if (m.norm_position() == ModelConfig::PRE) turn += w.number * (w.width + w.stream);
   const bool again = run.train().recompute() == configs::TrainConfig::FULL;
   const bool selective = run.train().recompute() == configs::TrainConfig::SELECTIVE;
+  // With ZeRO rows of several copies make up a bucket, so that a product's gradient lies beside it
+  // until it is copied there: of the table at the turn, then of the largest product under way.
+  const double tokens = static_cast<double>(micro_batch_tokens(plan));
+  const double beside = run.parallel().zero() == 1 ? w.number * w.width / tokens : 0;
+  turn += beside * vocab;
   const double gathered = w.stream < w.width ? w.width : 0;
   const double block = (selective ? 0 : layer.computed) +
-                       w.number * (w.stream + gathered + under_way + (again ? w.stream : 0));
+                       w.number * (w.stream + gathered + under_way + (again ? w.stream : 0)) +
+                       beside * w.hidden;
   // Or, where no kernel spares them, in matrices of queries times keys; COG's last layer has none.
   const double pairs_of_tokens =
       static_cast<double>(m.heads() / tp) * static_cast<double>(m.context());
   double attention = layer.computed + w.number * w.stream +
                      matrices_at_once(run, kind) * kFloat * pairs_of_tokens +
-                     w.number * gradients_in_attention(run, kind) / tp;
+                     w.number * gradients_in_attention(run, kind) / tp +
+                     beside * (w.width + 2 * w.keys) / tp;
   if (kind == AttentionConfig::COG) attention -= layer.kept;
   return {blocks, std::max({turn, block, attention})};
 }
