@@ -261,6 +261,14 @@ class Spans(unittest.TestCase):
         self.assertEqual((name, calls), ("gemm backward", 2))
         self.assertAlmostEqual(share, 0.5)
         self.assertAlmostEqual(read.idle_share(), 10 / 80)
+        # 0 to 34: of 20 to 40 in backward's operator two launches of 1 are not its own.
+        self.assertEqual([(name, calls, us) for name, _, calls, us in read.slowest_on_host(2)], [
+            ("autograd::engine::evaluate_function: MmBackward0", 1, 17), ("cudaLaunchKernel", 3, 1)])
+        self.assertAlmostEqual(read.slowest_on_host(1)[0][1], 17 / 80)
+
+    def test_own_times(self):
+        self.assertEqual(trace.own_times([(0, 10, "a"), (1, 4, "b"), (2, 3, "c"), (4, 6, "b"), (10, 12, "d")]),
+                         [("c", 1), ("b", 2), ("b", 2), ("a", 5), ("d", 2)])
 
 
 if __name__ == "__main__":

@@ -101,6 +101,15 @@ def traced(session, name, ranks, model=models.SMALL, **overrides):
     return Trace(path)
 
 
+def add_times(session, model, trace):
+    """Where two steps' time goes, on the GPU and on its host. While the GPU is never idle the host costs nothing."""
+    session.add("idle", f"{model.name}: of the time between the first kernel and the last", ratio=trace.idle_share())
+    for name, share, calls in trace.busiest(12):
+        session.add("kernel", f"{model.name}: {calls} calls", kernel=name[:120], ratio=share)
+    for name, share, calls, us in trace.slowest_on_host(12):
+        session.add("host", f"{model.name}: {calls} calls", kernel=name[:120], ratio=share, note=f"{us:.1f} us a call")
+
+
 def overlap(session):
     """From traces: where a step's time goes, host waits (bar 8b), and reductions beside backward."""
     trace = traced(session, "trace", 1)
@@ -108,10 +117,9 @@ def overlap(session):
         waits = trace.waits()
         session.add("bar 8b", "two steps of 20M", note=", ".join(f"{n} {name}" for name, n in waits.items()),
                     **bars.judge("8b", sum(waits.values())))
-        idle = trace.idle_share()
-        session.add("idle", "of the time between the first kernel and the last", ratio=idle)
-        for name, share, calls in trace.busiest(12):
-            session.add("kernel", f"{calls} calls", kernel=name[:120], ratio=share)
+    for model, read in ((models.SMALL, trace), (models.GPT2, traced(session, "trace-124M", 1, models.GPT2))):
+        if read:
+            add_times(session, model, read)
     if not sharing_library(session):
         return
     trace = traced(session, "trace-dp2", 2, **{"parallel.backend": "NCCL", "train.micro_batch": 32,

@@ -20,6 +20,24 @@ def length(spans):
     return sum(end - begin for begin, end in merged(spans))
 
 
+def own_times(spans):
+    """[(name, time)] of spans (begin, end, name) of one thread, each less the spans within it."""
+    open_spans, times = [], []
+
+    def close(until):
+        while open_spans and open_spans[-1][0] <= until:
+            end, begin, name, within = open_spans.pop()
+            times.append((name, end - begin - within))
+            if open_spans:
+                open_spans[-1][3] += end - begin
+
+    for begin, end, name in sorted(spans, key=lambda span: (span[0], -span[1])):
+        close(begin)
+        open_spans.append([end, begin, name, 0])
+    close(float("inf"))
+    return times
+
+
 def shared(a, b):
     """Time that both unions cover."""
     a, b, total, i, j = merged(a), merged(b), 0, 0, 0
@@ -39,6 +57,7 @@ class Trace:
         events = events["traceEvents"] if isinstance(events, dict) else events
         whole = [event for event in events if event.get("ph") == "X"]
         self.kernels = [e for e in whole if e.get("cat") == "kernel"]
+        self.host = [e for e in whole if e.get("cat") in ("cpu_op", "cuda_runtime", "cuda_driver")]
         self.runtime = [e for e in whole if e.get("cat") in ("cuda_runtime", "cuda_driver")]
         # The operators of backward, by thread.
         self.backward = {}
@@ -88,10 +107,32 @@ class Trace:
         order = sorted(times, key=times.get, reverse=True)[:count]
         return [(name, times[name] / whole, calls[name]) for name in order]
 
+    def slowest_on_host(self, count):
+        """[(operator or call, its own time / the time that kernels span, calls, microseconds a call)] of what the host
+        does up to the last launch, the longest in all first. Threads add up."""
+        last = max((event["ts"] for event in self.runtime if "LaunchKernel" in event["name"]), default=0)
+        threads = {}
+        for event in self.host:
+            if event["ts"] <= last:
+                threads.setdefault(event["tid"], []).append((*self._span(event), event["name"]))
+        times, calls = {}, {}
+        for spans in threads.values():
+            for name, time in own_times(spans):
+                times[name], calls[name] = times.get(name, 0) + time, calls.get(name, 0) + 1
+        whole = self._whole()
+        order = sorted(times, key=times.get, reverse=True)[:count]
+        return [(name, times[name] / whole if whole else None, calls[name], times[name] / calls[name])
+                for name in order]
+
+    def _whole(self):
+        """From the first kernel to the last."""
+        spans = [self._span(kernel) for kernel in self.kernels]
+        return max(end for _, end in spans) - min(begin for begin, _ in spans) if spans else 0
+
     def idle_share(self):
         """Of the time between the first and the last kernel."""
         spans = [self._span(kernel) for kernel in self.kernels]
         if not spans:
             return None
-        whole = max(end for _, end in spans) - min(begin for begin, _ in spans)
+        whole = self._whole()
         return 1 - length(spans) / whole if whole else 0.0
