@@ -145,6 +145,24 @@ void check_precision(const TrainConfig& train) {
            ": choose precision BF16, or leave stochastic_rounding out");
 }
 
+// A graph repeats its kernels with the arguments that they had: shapes, and the keys of dropout.
+void check_graph(const RunConfig& config) {
+  if (!config.parallel().cuda_graph()) return;
+  if (config.model().kind() != ModelConfig::DECODER) {
+    fail("parallel.cuda_graph", "true repeats a step of one shape, but model.kind is " +
+                                    ModelConfig::Kind_Name(config.model().kind()) +
+                                    ", whose batches differ: leave cuda_graph out");
+  }
+  const auto& m = config.model();
+  if (m.dropout() == 0 && m.attention_dropout() == 0) return;
+  const bool of_stream = m.dropout() != 0;
+  fail("parallel.cuda_graph",
+       std::string("true would drop the same numbers in each step, but model.") +
+           (of_stream ? "dropout is " : "attention_dropout is ") +
+           shown(of_stream ? m.dropout() : m.attention_dropout()) +
+           ": set it to 0, or leave cuda_graph out");
+}
+
 void check_batches(const TrainConfig& train) {
   if (!train.has_micro_batch() || train.global_batch() % train.micro_batch() == 0) return;
   fail("train.micro_batch", text(train.micro_batch()) + " does not divide train.global_batch " +
@@ -188,6 +206,7 @@ void validate(const RunConfig& config) {
   check_schedule(full.schedule(), full.train());
   check_length(full.train(), full.model().context());
   check_batches(full.train());
+  check_graph(full);
   check_precision(full.train());
   check_log(full);
 }

@@ -67,6 +67,11 @@ class Run {
       log_info(std::string("overlap    gradients are reduced ") +
                (step_->overlaps() ? "while backward runs" : "after backward"));
     }
+    if (plan_.config.parallel().cuda_graph()) {
+      log_info(step_->has_graph()
+                   ? "graph      a step's gradients are recorded, then started as one"
+                   : "graph      not recorded: that takes one rank, on a GPU");
+    }
     loop();
     finish_run();
   }

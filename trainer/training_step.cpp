@@ -5,12 +5,12 @@
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "parallel/gradient_buckets.h"
@@ -24,13 +24,6 @@ namespace {
 
 constexpr double kBytesPerMib = 1024.0 * 1024.0;
 
-template <typename T>
-at::Tensor view_of(const std::vector<T>& values, std::vector<int64_t> shape) {
-  if (values.empty()) return {};
-  // Nothing writes through these views: they are inputs of the forward pass alone.
-  return at::from_blob(const_cast<T*>(values.data()), shape, c10::CppTypeToScalarType<T>::value);
-}
-
 at::ScalarType weight_type(const configs::RunConfig& config) {
   return config.train().precision() == configs::TrainConfig::BF16 ? at::kBFloat16 : at::kFloat;
 }
@@ -40,6 +33,18 @@ int64_t micro_batches_of(const configs::RunConfig& config, int64_t copies) {
   const configs::TrainConfig& train = config.train();
   if (config.model().kind() == configs::ModelConfig::ENCODER_DECODER) return 0;
   return train.global_batch() / (copies * train.micro_batch());
+}
+
+std::unique_ptr<parallel::GradientReducer> make_reducer(
+    const configs::RunConfig& config, const std::vector<parallel::ParameterPtr>& parameters,
+    const parallel::Grid& grid, bool overlap) {
+  const auto bytes = static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib);
+  if (config.parallel().zero() == 1) {
+    return std::make_unique<parallel::ShardedGradients>(parameters, *grid.dp, *grid.tp, bytes,
+                                                        overlap);
+  }
+  return std::make_unique<parallel::GradientBuckets>(parameters, *grid.dp, *grid.tp, bytes,
+                                                     overlap);
 }
 
 // Masters start as the numbers that the weights were rounded from.
@@ -55,30 +60,10 @@ void initialise_masters(const std::vector<parallel::ParameterSlice>& slices, uin
   }
 }
 
-// The pinned copy is the allocator's again when the device has read it.
-at::Tensor placed(const at::Tensor& t, at::Device device) {
-  if (!t.defined() || device.is_cpu()) return t;
-  return (device.is_cuda() ? t.pin_memory() : t).to(device, /*non_blocking=*/true);
-}
-
 }  // namespace
 
-std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch, at::Device device) {
-  const std::vector<int64_t> shape{batch.rows, batch.context};
-  const auto tensor = [&](const auto& values, const std::vector<int64_t>& sizes) {
-    return placed(view_of(values, sizes), device);
-  };
-  ForwardInput input;
-  input.tokens = tensor(batch.inputs, shape);        // [B, T]
-  input.positions = tensor(batch.positions, shape);  // [B, T] or undefined
-  input.key_begin = tensor(batch.key_begin, shape);  // [B, T] or undefined
-  input.samples = tensor(batch.samples, {batch.rows});
-  input.source = tensor(batch.source, {batch.rows, batch.source_context});
-  input.source_lengths = tensor(batch.source_lengths, {batch.rows});
-  return {std::move(input), tensor(batch.targets, shape)};
-}
-
-TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid)
+TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid,
+                           std::unique_ptr<StepGraph> graph)
     : config_(config),
       model_(make_model(config, TensorParallel{*grid.tp, config.parallel().sequence_parallel()},
                         weight_type(config))),
@@ -89,7 +74,11 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
       overlap_(config.parallel().has_overlap() ? config.parallel().overlap() : grid.dp->overlaps()),
       guard_(config.train().bad_step(), *grid.dp),
       norm_(at::zeros({}, at::TensorOptions(at::kFloat).device(device_))),
-      one_(at::ones_like(norm_)) {
+      one_(at::ones_like(norm_)),
+      graph_(std::move(graph)) {
+  const bool alone = grid.dp->size() == 1 && grid.tp->size() == 1;
+  if (!graph_ && config.parallel().cuda_graph() && alone) graph_ = make_step_graph(device_);
+  outcome_ = {at::zeros_like(norm_), at::zeros_like(norm_)};
   // Refuses operators that have no repeatable form; what an operator leaves unwritten is not its
   // concern.
   at::globalContext().setDeterministicAlgorithms(config.train().deterministic(),
@@ -98,40 +87,72 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
   const auto& parameters = model_->parameters();
   parameters.initialise(config.train().seed());
   model_->move_to(device_);
-  const auto bytes = static_cast<int64_t>(config.parallel().bucket_mib() * kBytesPerMib);
-  if (config.parallel().zero() == 1) {
-    gradients_ = std::make_unique<parallel::ShardedGradients>(parameters.all(), *grid.dp, *grid.tp,
-                                                              bytes, overlap_);
-  } else {
-    gradients_ = std::make_unique<parallel::GradientBuckets>(parameters.all(), *grid.dp, *grid.tp,
-                                                             bytes, overlap_);
-  }
+  // Nodes that accumulate gradients belong to the stream on which they were made: the graph's.
+  const auto make_gradients = [&] {
+    gradients_ = make_reducer(config, parameters.all(), grid, overlap_);
+  };
+  graph_ ? graph_->run(make_gradients) : make_gradients();
   initialise_masters(gradients_->slices(), config.train().seed());
   optimizer_ = make_optimizer(config.optimizer(), gradients_->slices());
 }
 
 at::Tensor TrainingStep::compute_gradients(int64_t step,
                                            const std::function<const data::Batch&()>& next) {
+  if (graph_) {
+    accumulate_by_graph(step, next);
+    return loss_;
+  }
+  const Outcome outcome = accumulate(step, [&](size_t) {
+    const Phase phase("data");
+    return to_tensors(next(), device_);
+  });
+  norm_ = outcome.norm;
+  loss_ = outcome.loss;
+  return loss_;
+}
+
+// What a step writes the next one writes too: copies are handed out.
+void TrainingStep::accumulate_by_graph(int64_t step,
+                                       const std::function<const data::Batch&()>& next) {
+  for (size_t i = 0; i < static_cast<size_t>(micro_batches_); ++i) {
+    const Phase phase("data");
+    inputs_.put(i, to_tensors(next(), device_));
+  }
+  const auto work = [this, step] {
+    const Outcome made = accumulate(step, [this](size_t i) { return inputs_.at(i); });
+    outcome_.loss.copy_(made.loss);
+    outcome_.norm.copy_(made.norm);
+  };
+  if (steps_with_graph_ < kWarmUps) {
+    graph_->run(work);
+  } else {
+    if (steps_with_graph_ == kWarmUps) graph_->record(work);
+    const Phase phase("graph");
+    graph_->replay();
+  }
+  steps_with_graph_ = std::min(steps_with_graph_ + 1, kWarmUps + 1);
+  loss_ = outcome_.loss.clone();
+  norm_ = outcome_.norm.clone();
+}
+
+TrainingStep::Outcome TrainingStep::accumulate(
+    int64_t step, const std::function<MicroBatch(size_t)>& micro_batch) {
   const DropoutStep dropout{config_.train().seed(), step};
   const double smoothing = config_.train().label_smoothing();
   const bool pairs = config_.model().kind() == configs::ModelConfig::ENCODER_DECODER;
   at::Tensor loss = at::zeros_like(norm_);
   gradients_->begin_step();
   bool last = false;
-  for (int64_t i = 1; !last; ++i) {
-    const data::Batch& batch = [&]() -> const data::Batch& {
-      const Phase phase("data");
-      return next();
-    }();
-    last = pairs ? batch.ends_step : i == micro_batches_;
+  for (size_t i = 0; !last; ++i) {
+    MicroBatch batch = micro_batch(i);
+    last = pairs ? batch.ends_step : i + 1 == static_cast<size_t>(micro_batches_);
     step_tokens_ =
         pairs ? batch.step_tokens : config_.train().global_batch() * config_.model().context();
-    auto [input, targets] = to_tensors(batch, device_);
-    input.dropout = &dropout;
-    input.recompute = config_.train().recompute();
+    batch.input.dropout = &dropout;
+    batch.input.recompute = config_.train().recompute();
     const at::Tensor part = [&] {
       const Phase phase("forward");
-      return at::mul(model_->losses(input, targets, 0, smoothing).sum(),
+      return at::mul(model_->losses(batch.input, batch.targets, 0, smoothing).sum(),
                      1 / static_cast<double>(step_tokens_));
     }();
     const Phase phase("backward");
@@ -147,9 +168,7 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
   }
   const Phase phase("reduce");
   gradients_->finish_step();
-  norm_ = gradients_->norm();
-  loss_ = loss;
-  return loss;
+  return {loss, gradients_->norm()};
 }
 
 void TrainingStep::update(int64_t step) {

@@ -17,7 +17,9 @@
 #include "trainer/model/model.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/step_graph.h"
 #include "trainer/step_guard.h"
+#include "trainer/step_inputs.h"
 
 namespace dagpam::trainer {
 
@@ -26,7 +28,12 @@ class TrainingStep {
   // `config` is resolved (run_plan.h). The grid must outlive this; all its ranks make one together
   // and call together. Parameters are initialised from train.seed, by the CPU, and live with all
   // else on the grid's device. Nothing here waits for the device.
-  TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid);
+  //
+  // With parallel.cuda_graph, one rank and a device that has graphs, gradients are computed by one
+  // from the step on that follows kWarmUps of this object. `graph`: in place of the device's own.
+  TrainingStep(const configs::RunConfig& config, const parallel::Grid& grid,
+               std::unique_ptr<StepGraph> graph = nullptr);
+  static constexpr int kWarmUps = 3;
 
   // Computes the gradients of step `step` (counted from 0): takes micro-batches from `next`, one
   // for each accumulation. Afterwards every .grad is the gradient of the mean loss a token of the
@@ -52,6 +59,7 @@ class TrainingStep {
   void wait_for_parameters() { gradients_->wait_for_parameters(); }
   // Whether gradients are reduced while backward runs (parallel.overlap).
   bool overlaps() const { return overlap_; }
+  bool has_graph() const { return graph_ != nullptr; }
   const parallel::GradientReducer& gradients() const { return *gradients_; }
   Optimizer& optimizer() { return *optimizer_; }
   double rate(int64_t step) const { return schedule_.rate(step); }
@@ -63,6 +71,12 @@ class TrainingStep {
   int64_t step_tokens() const { return step_tokens_; }
 
  private:
+  // Scalars on the device.
+  struct Outcome {
+    at::Tensor loss, norm;
+  };
+  Outcome accumulate(int64_t step, const std::function<MicroBatch(size_t)>& micro_batch);
+  void accumulate_by_graph(int64_t step, const std::function<const data::Batch&()>& next);
   parallel::Rounding rounding_after(int64_t step) const;
 
   configs::RunConfig config_;
@@ -77,12 +91,10 @@ class TrainingStep {
   bool overlap_;
   StepGuard guard_;
   at::Tensor loss_, norm_, one_;
+  std::unique_ptr<StepGraph> graph_;  // none: every step is started operator by operator
+  int steps_with_graph_ = 0;
+  StepInputs inputs_;  // that it reads
+  Outcome outcome_;    // that it writes
 };
-
-// A batch as the model takes it, on `device`. The second is the targets. On the CPU they are views
-// and stay good as long as the batch; to a GPU they are copied from pinned memory, without a host
-// wait, and the batch may change at once.
-std::pair<ForwardInput, at::Tensor> to_tensors(const data::Batch& batch,
-                                               at::Device device = at::kCPU);
 
 }  // namespace dagpam::trainer

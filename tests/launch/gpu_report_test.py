@@ -112,7 +112,7 @@ class WholeReport(unittest.TestCase):
     def test_a_program_that_fails_loses_nothing_of_the_others(self):
         self.report("--only", "machine", "--only", "step", "--only", "nccl", code=1, FAKE_FAIL="bench step")
         notes = [row.get("note") for row in self.section("step") if row["name"] == "step"]
-        self.assertEqual(notes, ["ended with 3: dagpam: something broke"] * 5)
+        self.assertEqual(notes, ["ended with 3: dagpam: something broke"] * 7)
         self.assertEqual(self.bar("8")["pass"], True)
         self.assertTrue(all(row["pass"] for row in self.section("nccl") if row["name"] == "check"))
 
@@ -158,7 +158,7 @@ class WholeReport(unittest.TestCase):
         self.report("--only", "machine", "--only", "step", "--python", "/nowhere/python")
         self.assertIn("not measured", next(row["note"] for row in self.section("machine") if row["name"] == "ceiling"))
         steps = [row for row in self.section("step") if row["name"] == "step"]
-        self.assertEqual(len(steps), 5)
+        self.assertEqual(len(steps), 7)
         self.assertFalse([row for row in self.rows() if row.get("bar") in ("4", "7")])
         self.assertIn("| 4 | step / torch.compile step of the same model, 20M | 1.000 | 0.850 | not measured |  |",
                       self.page())

@@ -74,9 +74,9 @@ std::vector<at::Tensor> plain_gradients(One& one, int64_t batch_number) {
     mine[i]->value.copy_(one.step.model().parameters().all()[i]->value);
   }
   const data::Batch batch = batch_of(batch_number);
-  const auto [input, targets] = to_tensors(batch);
+  const MicroBatch micro = to_tensors(batch);
   const double tokens = static_cast<double>(one.config.train().global_batch() * kContext);
-  model.losses(input, targets).sum().mul(1 / tokens).backward();
+  model.losses(micro.input, micro.targets).sum().mul(1 / tokens).backward();
   std::vector<at::Tensor> gradients;
   for (const auto& slice : one.step.gradients().slices()) {
     const auto found = model.parameters().find(slice.parameter->name);
@@ -172,16 +172,16 @@ TEST(Bf16Test, StochasticRoundingIsDrawnAgainAfterLoading) {
 TEST(LabelSmoothingTest, IsTheMeanOverAllSymbols) {
   One plain({}), smooth({"train.label_smoothing=0.3"});
   const data::Batch batch = batch_of(0);
-  const auto [input, targets] = to_tensors(batch);
+  const MicroBatch micro = to_tensors(batch);
   const auto& model = dynamic_cast<const TransformerLm&>(plain.step.model());
-  const at::Tensor logits = model.logits(model.hidden(input)).to(at::kDouble);
+  const at::Tensor logits = model.logits(model.hidden(micro.input)).to(at::kDouble);
   const at::Tensor logs = at::log_softmax(logits, 2);  // [B, N, V]
-  const double target = logs.gather(2, targets.unsqueeze(2)).mean().item<double>();
+  const double target = logs.gather(2, micro.targets.unsqueeze(2)).mean().item<double>();
   const double expected = -0.7 * target - 0.3 * logs.mean().item<double>();
   EXPECT_NEAR(plain.gradients(0), -target, 1e-6);
   EXPECT_NEAR(smooth.gradients(0), expected, 1e-6);
   // What evaluation asks for is never smoothed.
-  const at::Tensor evaluated = smooth.step.model().losses(input, targets);
+  const at::Tensor evaluated = smooth.step.model().losses(micro.input, micro.targets);
   EXPECT_NEAR(evaluated.mean().item<double>(), -target, 1e-6);
 }
 

@@ -6,7 +6,7 @@
 #include "data/pair_batches.h"
 #include "trainer/evaluation/totals.h"
 #include "trainer/run_data.h"
-#include "trainer/training_step.h"
+#include "trainer/step_inputs.h"
 
 namespace dagpam::trainer {
 
@@ -20,8 +20,8 @@ Evaluation evaluate_pairs(const Model& model, data::PairEvaluation& pairs,
   data::Batch batch;
   while (pairs.next(rows)) {
     data::to_batch(rows, pairs.dataset().special(), batch);
-    const auto [input, targets] = to_tensors(batch, group.device());
-    nll.add_(model.losses(input, targets).sum(at::kDouble));
+    const MicroBatch on_device = to_tensors(batch, group.device());
+    nll.add_(model.losses(on_device.input, on_device.targets).sum(at::kDouble));
     for (int64_t row = 0; row < rows.rows; ++row) {
       tokens += rows.target_lengths[static_cast<size_t>(row)];
     }

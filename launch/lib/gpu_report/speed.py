@@ -125,6 +125,8 @@ def step(session):
     against = bench_step(session, models.GPT2, "--against", "attention.kind=SOFTMAX", limit=90)
     if against and against.get("ratio"):
         add_ratio(session, "3", models.GPT2.name, against["ratio"])
+    for model in (models.GPT2, models.SMALL):
+        bench_step(session, model, "--against", "parallel.cuda_graph=true", rounds=3, limit=60)
     beside_peer(session, "4b", models.GPT2)
     beside_peer(session, "4", models.SMALL)
     logging_cost(session)
