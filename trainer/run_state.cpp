@@ -3,14 +3,13 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <random>
 
 #include "configs/errors.h"
 #include "configs/run_config.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
+#include "trainer/checkpoint/this_start.h"
 #include "trainer/saved_config.h"
 #include "trainer/state_tensors.h"
 #include "trainer/telemetry/log.h"
@@ -87,10 +86,7 @@ void read_into(const Checkpoint& saved, const std::vector<NamedTensor>& tensors)
 }  // namespace
 
 std::string new_run_id(parallel::Communicator& group) {
-  std::random_device entropy;
-  char id[33];
-  std::snprintf(id, sizeof id, "%08x%08x%08x%08x", entropy(), entropy(), entropy(), entropy());
-  return group.all_gather_bytes(id).front();
+  return group.all_gather_bytes(checkpoint::random_hex()).front();
 }
 
 configs::Manifest to_manifest(const Progress& progress, const configs::RunConfig& config,

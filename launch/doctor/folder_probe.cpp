@@ -13,12 +13,12 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <sstream>
 #include <thread>
 #include <vector>
 
 #include "parallel/communicator.h"
+#include "trainer/checkpoint/this_start.h"
 
 namespace dagpam::launch {
 namespace {
@@ -126,13 +126,6 @@ bool holds(const fs::path& path, const std::string& nonce) {
          head == nonce;
 }
 
-std::string new_nonce() {
-  std::random_device random;
-  std::array<char, 17> text{};
-  std::snprintf(text.data(), text.size(), "%08x%08x", random(), random());
-  return text.data();
-}
-
 Finding trouble(const Attempt& attempt, const fs::path& folder, const std::string& who) {
   const std::string what = who + " cannot " + attempt.failed + " in " + folder.string() + " (" +
                            std::strerror(attempt.error) + ")";
@@ -235,7 +228,7 @@ FolderReport probe_folder(const std::string& run_dir, const FolderWishes& wishes
   FolderReport report;
   const int rank = world.rank();
   const fs::path folder = nearest_folder(run_dir);
-  const std::string nonce = world.all_gather_bytes(new_nonce()).front();
+  const std::string nonce = world.all_gather_bytes(checkpoint::random_hex(2)).front();
   const fs::path file = folder / (".dagpam-doctor-" + nonce + "-" + std::to_string(rank));
   // What does not fit is not tried: a full disk would disturb whoever else writes there.
   const bool fits = free_bytes(folder) > static_cast<double>(wishes.write_bytes) + kBlock;

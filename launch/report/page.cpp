@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "launch/report/curve.h"
 #include "launch/report/html.h"
 #include "launch/report/page_parts.h"
 #include "launch/report/tables.h"
+#include "trainer/checkpoint/this_start.h"
 
 namespace dagpam::launch {
 
@@ -115,18 +114,6 @@ std::string data_json(const std::vector<RunHistory>& runs, size_t points) {
   return data.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-// Nothing in a page can know it before the page is made.
-std::string fresh_nonce() {
-  std::random_device random;
-  std::string text;
-  char digits[9];
-  for (int i = 0; i < 4; ++i) {
-    std::snprintf(digits, sizeof digits, "%08x", random());
-    text += digits;
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string report_page(const std::vector<RunHistory>& runs, const PageOptions& options) {
@@ -134,7 +121,7 @@ std::string report_page(const std::vector<RunHistory>& runs, const PageOptions& 
       page_parts::kPage,
       {{"title", escape_html(options.title)},
        {"made", escape_html(options.made)},
-       {"nonce", fresh_nonce()},
+       {"nonce", checkpoint::random_hex()},
        {"style", page_parts::kStyle},
        {"results", results_table(runs)},
        {"settings", settings_table(runs)},

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <random>
 #include <sstream>
 #include <system_error>
 
@@ -21,17 +20,6 @@ namespace {
 [[noreturn]] void throw_io(const std::string& what, const std::string& path, int error) {
   throw IoError("cannot " + what + " " + path + ": " + std::generic_category().message(error) +
                 " (errno " + std::to_string(error) + ")");
-}
-
-std::string new_lease() {
-  std::random_device random;
-  std::string out;
-  for (int i = 0; i < 4; ++i) {
-    std::array<char, 16> part{};
-    std::snprintf(part.data(), part.size(), "%08x", random());
-    out += part.data();
-  }
-  return out;
 }
 
 std::string holder_text(const std::string& job, const std::string& lease) {
@@ -73,7 +61,7 @@ void write_text(int fd, const std::string& text, const std::string& path) {
 }  // namespace
 
 RunLock::RunLock(const std::string& run_dir, const std::string& job)
-    : path_(run_dir + "/LOCK"), lease_(new_lease()) {
+    : path_(run_dir + "/LOCK"), lease_(random_hex()) {
   const int fd =
       ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (fd < 0) throw_io("open", path_, errno);

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <ctime>
+#include <random>
 
 namespace dagpam::checkpoint {
 
@@ -20,6 +22,17 @@ std::string utc_now() {
   std::array<char, 32> text{};
   std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
   return text.data();
+}
+
+std::string random_hex(int words) {
+  std::random_device random;
+  std::string text;
+  char digits[9];
+  for (int i = 0; i < words; ++i) {
+    std::snprintf(digits, sizeof digits, "%08x", random());
+    text += digits;
+  }
+  return text;
 }
 
 }  // namespace dagpam::checkpoint

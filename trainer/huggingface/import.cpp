@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <set>
 #include <span>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "configs/run_config.h"
 #include "trainer/checkpoint/catalog.h"
 #include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/this_start.h"
 #include "trainer/checkpoint/writer.h"
 #include "trainer/huggingface/gpt2_weights.h"
 #include "trainer/huggingface/json_file.h"
@@ -141,13 +141,6 @@ void load(const trainer::Model& model, const WeightFiles& files, const WeightSou
   }
 }
 
-std::string lease() {
-  std::random_device entropy;
-  char text[33];
-  std::snprintf(text, sizeof text, "%08x%08x%08x%08x", entropy(), entropy(), entropy(), entropy());
-  return text;
-}
-
 void save(const trainer::Model& model, const RunConfig& config, const data::Tokenizer& tokenizer,
           parallel::Communicator& alone, const NewFolder& folder) {
   trainer::Progress progress;
@@ -157,8 +150,9 @@ void save(const trainer::Model& model, const RunConfig& config, const data::Toke
     pieces.push_back({tensor.name, "F32", tensor.shard->global_shape, trainer::box_of(tensor),
                       trainer::bytes_of(tensor.value)});
   }
-  checkpoint::CheckpointWriter writer(checkpoint::posix_file_system(),
-                                      {folder.staging(), 0, progress.run_id, lease()});
+  checkpoint::CheckpointWriter writer(
+      checkpoint::posix_file_system(),
+      {folder.staging(), 0, progress.run_id, checkpoint::random_hex()});
   const std::string record = writer.write_shard(0, 1, pieces);
   writer.commit(trainer::to_manifest(progress, config, tokenizer.digest(), 0), {record},
                 {{checkpoint::kConfigName, configs::print(config)},
