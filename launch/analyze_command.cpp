@@ -216,10 +216,7 @@ void add_analyze_command(CLI::App& app, Program&) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "analyze", "Rank collapse, attention weights, lambdas and gradients by layer, on one rank");
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "Checkpoint folder, or a run folder (its latest)")
-      ->type_name("CHECKPOINT");
+  add_checkpoint_option(*command, arguments->checkpoint);
   command->add_flag("--untrained", arguments->untrained,
                     "In place of a checkpoint: --config's model as it starts from train.seed");
   arguments->config.add_to(*command, /*required=*/false);

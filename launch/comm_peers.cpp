@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <thread>
 
 #include "data/thread_peers.h"
 #include "parallel/communicator.h"
@@ -26,13 +25,6 @@ class CommPeers final : public data::Peers {
   parallel::Communicator& group_;
 };
 
-// Cores of the node that this rank may take.
-int own_cores(int local_size) {
-  const char* const said = std::getenv("OMP_NUM_THREADS");
-  if (said != nullptr && std::atoi(said) > 0) return std::atoi(said);
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / local_size);
-}
-
 int worth_while(int cores, int64_t bytes) {
   constexpr int64_t kLeastBytes = int64_t{4} << 20;
   return static_cast<int>(std::clamp<int64_t>(bytes / kLeastBytes, 1, cores));
@@ -52,7 +44,7 @@ void run_with_peers(Program& program, int threads, int64_t bytes,
                     const std::function<void(data::Peers&)>& work) {
   const auto claim = parallel::launcher_claim(std::getenv);
   if (!claim || claim->processes == 1) {
-    if (threads == 0) threads = worth_while(own_cores(1), bytes);
+    if (threads == 0) threads = worth_while(cores_of_a_rank(1), bytes);
     data::Alone alone;
     return data::run_in_threads(alone, threads, work);
   }
@@ -60,7 +52,7 @@ void run_with_peers(Program& program, int threads, int64_t bytes,
   constexpr int64_t kPatience = int64_t{30} * 24 * 3600;
   CommPeers ranks(program.world(kPatience, "MPI"));
   if (threads == 0) {
-    threads = worth_while(own_cores(program.session->local_size()), bytes / ranks.size());
+    threads = worth_while(cores_of_a_rank(program.session->local_size()), bytes / ranks.size());
   }
   try {
     data::run_in_threads(ranks, agreed(ranks, threads), work);

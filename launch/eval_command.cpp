@@ -167,11 +167,7 @@ void add_eval_command(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("eval", "Mean loss and perplexity of a checkpoint on a split");
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "Checkpoint folder, or a run folder (its latest)")
-      ->required()
-      ->type_name("CHECKPOINT");
+  add_checkpoint_option(*command, arguments->checkpoint)->required();
   command->add_option("--data", arguments->data, "Prefix of `data prepare`")
       ->required()
       ->type_name("PREFIX");

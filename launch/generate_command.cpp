@@ -57,11 +57,7 @@ void add_generate_command(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("generate", "Continue a text");
   trainer::SamplingOptions& sampling = arguments->sampling;
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "Checkpoint folder, or a run folder (its latest)")
-      ->required()
-      ->type_name("CHECKPOINT");
+  add_checkpoint_option(*command, arguments->checkpoint)->required();
   command->add_option("--prompt", arguments->prompt, "Text to go on from")
       ->required()
       ->type_name("TEXT");

@@ -48,11 +48,7 @@ void add_export_command(CLI::App& app, Program&) {
   CLI::App* command =
       app.add_subcommand("export", "A checkpoint as a folder for Hugging Face's transformers");
   huggingface::ExportOptions& options = arguments->options;
-  command
-      ->add_option("--checkpoint", options.checkpoint,
-                   "Checkpoint folder, or a run folder (its latest)")
-      ->required()
-      ->type_name("CHECKPOINT");
+  add_checkpoint_option(*command, options.checkpoint)->required();
   command->add_option("--to", arguments->format, "Format: hf")->required()->check(kFormats);
   command->add_option("--out", options.out, "Folder to make")->required()->type_name("FOLDER");
   command

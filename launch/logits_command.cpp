@@ -83,11 +83,7 @@ void add_logits_command(CLI::App& app, Program&) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "logits", "Logits of texts of token ids, a JSON array a line on standard input");
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "Checkpoint folder, or a run folder (its latest)")
-      ->required()
-      ->type_name("CHECKPOINT");
+  add_checkpoint_option(*command, arguments->checkpoint)->required();
   command
       ->add_option("--out", arguments->out,
                    "Safetensors file: of line i, counted from 0, the tensor \"i\" [tokens, vocab]")

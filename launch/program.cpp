@@ -30,8 +30,7 @@ parallel::Session& Program::open_session() {
   if (!session) {
     session = std::make_unique<parallel::Session>();
     if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-      const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-      at::set_num_threads(std::max(1, cores / session->local_size()));
+      at::set_num_threads(cores_of_a_rank(session->local_size()));
     }
     trainer::open_log(session->rank(), session->size());
   }
@@ -63,6 +62,18 @@ parallel::Communicator& Program::world(const configs::RunConfig& config) {
 
 std::unique_ptr<parallel::Communicator> Program::plain_world() {
   return session->world(std::chrono::seconds(600), parallel::SharedMemoryUse::kOff);
+}
+
+int cores_of_a_rank(int local_size) {
+  const char* const said = std::getenv("OMP_NUM_THREADS");
+  if (said != nullptr && std::atoi(said) > 0) return std::atoi(said);
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / local_size);
+}
+
+CLI::Option* add_checkpoint_option(CLI::App& command, std::string& checkpoint) {
+  return command
+      .add_option("--checkpoint", checkpoint, "Checkpoint folder, or a run folder (its latest)")
+      ->type_name("CHECKPOINT");
 }
 
 void add_backend_option(CLI::App& command, std::string& backend) {

@@ -68,6 +68,12 @@ void add_logits_command(CLI::App& app, Program& program);
 // Of the file that this process runs: the same on every rank of a job.
 std::string program_digest();
 
+// Of its node's, shared by `local_size` ranks: OMP_NUM_THREADS, else an equal share, at least 1.
+int cores_of_a_rank(int local_size);
+
+// --checkpoint, as commands have it that read a model; to be made required where it is.
+CLI::Option* add_checkpoint_option(CLI::App& command, std::string& checkpoint);
+
 // --backend, where no config says it.
 void add_backend_option(CLI::App& command, std::string& backend);
 
