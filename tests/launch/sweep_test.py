@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import unittest
+import xml.etree.ElementTree
 
 from sweep_fakes import ROOT, SweepTest
 
@@ -187,6 +188,10 @@ class Figures(SweepTest):
         self.assertNotIn("#010203", page)
         ids = re.findall(r'\bid="([^"]+)"', page)
         self.assertEqual(len(ids), len(set(ids)))
+        files = sorted((self.out / "figures").iterdir())
+        self.assertEqual([path.name for path in files], ["against.svg", "differences.svg", "training.svg", "valid.svg"])
+        for path in files:
+            self.assertEqual(xml.etree.ElementTree.parse(path).getroot().tag, "{http://www.w3.org/2000/svg}svg")
 
 
 if __name__ == "__main__":

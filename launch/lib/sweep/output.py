@@ -1,4 +1,4 @@
-"""Writes table.json, table.csv, and report.html with figures where matplotlib is at hand."""
+"""Writes table.json, table.csv, and report.html with figures where matplotlib is at hand, each in figures/ too."""
 import datetime
 import json
 import os
@@ -36,6 +36,12 @@ def draw(root: pathlib.Path, path: pathlib.Path) -> tuple[dict[str, str], str]:
     return json.loads(done.stdout), ""
 
 
+def alone(figure: str) -> str:
+    """An SVG file of a figure that takes its colours from the page."""
+    own = 'xmlns="http://www.w3.org/2000/svg" style="color:#222;--rule:#ddd;background:#fff;'
+    return figure.replace('style="', own, 1)
+
+
 def write(runner: Runner, root: pathlib.Path) -> None:
     folder = runner.folder.root
     made = table.make(runner)
@@ -47,5 +53,8 @@ def write(runner: Runner, root: pathlib.Path) -> None:
     figures, why_none = draw(root, folder / "table.json")
     if why_none:
         runner.options.say(why_none)
+    for name, figure in figures.items():
+        if figure:
+            write_whole(folder / "figures" / f"{name}.svg", alone(figure))
     write_whole(folder / "report.html", report.page(made, figures, why_none))
     runner.options.say(f"wrote {folder}/table.csv, table.json, report.html")
