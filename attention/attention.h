@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "parallel/parameter.h"
+#include "parallel/random.h"
 
 namespace dagpam::attention {
 
@@ -41,7 +42,7 @@ struct Rotary {
 // Dropout on attention weights; see parallel/random.h for the counters.
 struct WeightDropout {
   double p = 0;
-  uint64_t key = 0;
+  parallel::DropoutKey key = {};
   at::Tensor samples;       // [B] int64, global sample index
   int64_t head_offset = 0;  // global index of this rank's first head
 };

@@ -87,8 +87,9 @@ class View {
  private:
   void set_dropout(const WeightDropout& dropout) {
     samples_ = dropout.samples.contiguous();
-    dropout_ = Dropout{dropout.key, parallel::dropout_threshold(dropout.p), 1 / (1 - dropout.p),
-                       samples_.const_data_ptr<int64_t>(), dropout.head_offset};
+    dropout_ =
+        Dropout{parallel::key_on_host(dropout.key), parallel::dropout_threshold(dropout.p),
+                1 / (1 - dropout.p), samples_.const_data_ptr<int64_t>(), dropout.head_offset};
     problem_.dropout = &*dropout_;
   }
 

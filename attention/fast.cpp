@@ -35,7 +35,7 @@ class Attend : public Function<Attend> {
                             dropout != nullptr ? dropout->samples : at::Tensor()});
     if (dropout != nullptr) {
       ctx->saved_data["p"] = dropout->p;
-      ctx->saved_data["key"] = static_cast<int64_t>(dropout->key);
+      ctx->saved_data["key"] = static_cast<int64_t>(parallel::key_on_host(dropout->key));
       ctx->saved_data["head_offset"] = dropout->head_offset;
     }
     return answer.y;
@@ -49,7 +49,7 @@ class Attend : public Function<Attend> {
     dropout.samples = saved[8];
     if (dropout.samples.defined()) {
       dropout.p = ctx->saved_data["p"].toDouble();
-      dropout.key = static_cast<uint64_t>(ctx->saved_data["key"].toInt());
+      dropout.key = parallel::DropoutKey(static_cast<uint64_t>(ctx->saved_data["key"].toInt()));
       dropout.head_offset = ctx->saved_data["head_offset"].toInt();
     }
     const cpu::MapsGradients g =

@@ -28,7 +28,7 @@ void fill_factors(const WeightDropout& dropout, const at::Tensor& to) {
   const int64_t heads = to.size(1), queries = to.size(2), keys = to.size(3);
   const at::Tensor samples = dropout.samples.to(at::kCPU).contiguous();
   parallel::DropoutRow row;
-  row.key = dropout.key;
+  row.key = parallel::key_on_host(dropout.key);
   row.threshold = parallel::dropout_threshold(dropout.p);
   row.keep_scale = 1 / (1 - dropout.p);
   T* out = to.mutable_data_ptr<T>();
@@ -46,15 +46,14 @@ void fill_factors(const WeightDropout& dropout, const at::Tensor& to) {
 
 at::Tensor device_factors(const WeightDropout& dropout, const at::Tensor& to) {
   at::Tensor factors = to;
-  parallel::apply_device_dropout({.key = dropout.key,
-                                  .threshold = parallel::dropout_threshold(dropout.p),
+  parallel::apply_device_dropout({.threshold = parallel::dropout_threshold(dropout.p),
                                   .keep_scale = 1 / (1 - dropout.p),
                                   .rows = to.size(0) * to.size(1) * to.size(2),
                                   .width = to.size(3),
                                   .tokens = to.size(2),
                                   .heads = to.size(1),
                                   .first_head = dropout.head_offset},
-                                 dropout.samples, {}, factors);
+                                 dropout.key, dropout.samples, {}, factors);
   return factors;
 }
 

@@ -145,22 +145,12 @@ void check_precision(const TrainConfig& train) {
            ": choose precision BF16, or leave stochastic_rounding out");
 }
 
-// A graph repeats its kernels with the arguments that they had: shapes, and the keys of dropout.
+// A graph repeats its kernels with the shapes that they had.
 void check_graph(const RunConfig& config) {
-  if (!config.parallel().cuda_graph()) return;
-  if (config.model().kind() != ModelConfig::DECODER) {
-    fail("parallel.cuda_graph", "true repeats a step of one shape, but model.kind is " +
-                                    ModelConfig::Kind_Name(config.model().kind()) +
-                                    ", whose batches differ: leave cuda_graph out");
-  }
-  const auto& m = config.model();
-  if (m.dropout() == 0 && m.attention_dropout() == 0) return;
-  const bool of_stream = m.dropout() != 0;
-  fail("parallel.cuda_graph",
-       std::string("true would drop the same numbers in each step, but model.") +
-           (of_stream ? "dropout is " : "attention_dropout is ") +
-           shown(of_stream ? m.dropout() : m.attention_dropout()) +
-           ": set it to 0, or leave cuda_graph out");
+  if (!config.parallel().cuda_graph() || config.model().kind() == ModelConfig::DECODER) return;
+  fail("parallel.cuda_graph", "true repeats a step of one shape, but model.kind is " +
+                                  ModelConfig::Kind_Name(config.model().kind()) +
+                                  ", whose batches differ: leave cuda_graph out");
 }
 
 void check_batches(const TrainConfig& train) {

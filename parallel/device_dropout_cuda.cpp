@@ -20,11 +20,17 @@ int launch_as(const DropoutMask& mask, const at::Tensor& samples, const at::Tens
 
 }  // namespace
 
-void apply_device_dropout(const DropoutMask& mask, const at::Tensor& samples, const at::Tensor& x,
-                          at::Tensor& y) {
+void apply_device_dropout(DropoutMask mask, const DropoutKey& key, const at::Tensor& samples,
+                          const at::Tensor& x, at::Tensor& y) {
   TORCH_CHECK(
       y.is_cuda() && samples.device() == y.device() && (!x.defined() || x.device() == y.device()),
       "dropout on ", y.device(), " takes its samples and input there, not on ", samples.device());
+  mask.key = key.value;
+  if (key.lying.defined()) {
+    TORCH_CHECK(key.lying.device() == y.device() && key.lying.scalar_type() == at::kLong,
+                "dropout on ", y.device(), " takes its key there, not on ", key.lying.device());
+    mask.lying_key = reinterpret_cast<const uint64_t*>(key.lying.const_data_ptr<int64_t>());
+  }
   const c10::cuda::CUDAGuard guard(y.device());
   const int result = y.scalar_type() == at::kDouble ? launch_as<double>(mask, samples, x, y)
                                                     : launch_as<float>(mask, samples, x, y);

@@ -5,7 +5,8 @@
 
 namespace dagpam::parallel {
 
-void apply_device_dropout(const DropoutMask&, const at::Tensor&, const at::Tensor&, at::Tensor& y) {
+void apply_device_dropout(DropoutMask, const DropoutKey&, const at::Tensor&, const at::Tensor&,
+                          at::Tensor& y) {
   TORCH_CHECK(false, "dropout of a tensor on ", y.device(), ": the program was built without CUDA");
 }
 

@@ -38,25 +38,24 @@ void apply_mask(const at::Tensor& x, at::Tensor& y, const at::Tensor& samples, d
   });
 }
 
-at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
+at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, const DropoutKey& key,
                   int64_t first_token) {
   if (x.scalar_type() == at::kBFloat16) {
     return masked(x.to(at::kFloat), samples, p, key, first_token).to(at::kBFloat16);
   }
   at::Tensor y = at::empty_like(x);  // [B, T, C]
   if (!x.is_cpu()) {
-    apply_device_dropout({.key = key,
-                          .threshold = dropout_threshold(p),
+    apply_device_dropout({.threshold = dropout_threshold(p),
                           .keep_scale = 1 / (1 - p),
                           .rows = x.size(0) * x.size(1),
                           .width = x.size(2),
                           .tokens = x.size(1),
                           .first_token = first_token},
-                         samples, x, y);
+                         key, samples, x, y);
   } else if (x.scalar_type() == at::kDouble) {
-    apply_mask<double>(x, y, samples, p, key, first_token);
+    apply_mask<double>(x, y, samples, p, key_on_host(key), first_token);
   } else {
-    apply_mask<float>(x, y, samples, p, key, first_token);
+    apply_mask<float>(x, y, samples, p, key_on_host(key), first_token);
   }
   return y;
 }
@@ -64,19 +63,19 @@ at::Tensor masked(const at::Tensor& x, const at::Tensor& samples, double p, uint
 // forward: x -> mask * x; backward: dy -> mask * dy, the mask drawn again.
 struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& samples, double p, uint64_t key,
+                            const at::Tensor& samples, double p, const DropoutKey& key,
                             int64_t first_token) {
-    context->save_for_backward({samples});
+    context->save_for_backward({samples, key.lying});
     context->saved_data["p"] = p;
-    context->saved_data["key"] = static_cast<int64_t>(key);
+    context->saved_data["key"] = static_cast<int64_t>(key.value);
     context->saved_data["first_token"] = first_token;
     return masked(x, samples, p, key, first_token);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    const at::Tensor samples = context->get_saved_variables()[0];
-    const auto key = static_cast<uint64_t>(context->saved_data["key"].toInt());
-    return {dropout(grads[0].contiguous(), samples, context->saved_data["p"].toDouble(), key,
+    const variable_list saved = context->get_saved_variables();
+    const DropoutKey key(static_cast<uint64_t>(context->saved_data["key"].toInt()), saved[1]);
+    return {dropout(grads[0].contiguous(), saved[0], context->saved_data["p"].toDouble(), key,
                     context->saved_data["first_token"].toInt()),
             {},
             {},
@@ -87,7 +86,7 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
 
 }  // namespace
 
-at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, const DropoutKey& key,
                    int64_t first_token) {
   TORCH_CHECK(p >= 0 && p < 1, "dropout probability ", p, " is outside [0, 1)");
   if (p == 0) {

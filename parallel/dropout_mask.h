@@ -19,8 +19,9 @@ namespace dagpam::parallel {
 
 struct DropoutMask {
   uint64_t key = 0;
-  uint32_t threshold = 0;  // dropout_threshold(p)
-  double keep_scale = 1;   // 1 / (1 - p), rounded to the element type before use
+  const uint64_t* lying_key = nullptr;  // where the mask is drawn; in the place of `key`
+  uint32_t threshold = 0;               // dropout_threshold(p)
+  double keep_scale = 1;                // 1 / (1 - p), rounded to the element type before use
   int64_t rows = 0, width = 0;
   int64_t tokens = 1, heads = 1;
   int64_t first_token = 0, first_head = 0;
@@ -51,7 +52,7 @@ DAGPAM_HOST_DEVICE inline PhiloxWords dropout_words(const DropoutMask& mask, con
   const int64_t sample = samples[row / mask.tokens / mask.heads];
   return philox_words({{static_cast<uint32_t>(quad), static_cast<uint32_t>(token),
                         static_cast<uint32_t>(head), static_cast<uint32_t>(sample)}},
-                      mask.key);
+                      mask.lying_key == nullptr ? mask.key : *mask.lying_key);
 }
 
 // y <- x * keep_scale where kept, else +0, for the four elements; without x: keep_scale or +0.

@@ -134,6 +134,14 @@ uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite sit
   return derive_key(seed, static_cast<uint64_t>(step), KeyUse::kDropout, place);
 }
 
+uint64_t key_on_host(const DropoutKey& key) {
+  if (!key.lying.defined()) return key.value;
+  TORCH_CHECK(key.lying.is_cpu() && key.lying.scalar_type() == at::kLong && key.lying.numel() == 1,
+              "a dropout key of ", key.lying.scalar_type(), " ", key.lying.sizes(), " on ",
+              key.lying.device(), " is not one on the CPU");
+  return static_cast<uint64_t>(*key.lying.const_data_ptr<int64_t>());
+}
+
 uint64_t rounding_key(uint64_t seed, int64_t step, std::string_view name) {
   const uint64_t of_name = derive_key(seed, hash_name(name), KeyUse::kRounding, 0);
   return derive_key(of_name, static_cast<uint64_t>(step), KeyUse::kRounding, 1);

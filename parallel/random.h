@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "parallel/parameter.h"
 
@@ -36,12 +37,24 @@ enum class DropoutSite : uint32_t {
   kCrossAttentionWeights = 4,
   kCrossAttentionOut = 5
 };
+inline constexpr int64_t kDropoutSites = 6;
 
 // Key of one dropout mask. Counters, by site:
 //   k...AttentionWeights  (key / 4, query, global head, low 32 bits of the global sample index)
 //   all others            (channel / 4, token, 0,       low 32 bits of the global sample index)
 // Word (key % 4) or (channel % 4) of the result decides: kept where word >= p * 2^32.
 uint64_t dropout_key(uint64_t seed, int64_t step, int64_t layer, DropoutSite site);
+
+// A mask's key, by value; or, where `lying` is defined, as it lies there when the mask is drawn, on
+// the device of what is masked: a launch that is recorded once and repeated in other steps then
+// draws with theirs.
+struct DropoutKey {
+  // NOLINTNEXTLINE(google-explicit-constructor): a number is a key.
+  DropoutKey(uint64_t number = 0, at::Tensor key = {}) : value(number), lying(std::move(key)) {}
+  uint64_t value;
+  at::Tensor lying;  // [] int64, the key's bits
+};
+uint64_t key_on_host(const DropoutKey& key);  // of one that is a value or lies on the CPU
 
 // Smallest kept word: p * 2^32 rounded, for p in [0, 1).
 uint32_t dropout_threshold(double p);
@@ -50,7 +63,7 @@ uint32_t dropout_threshold(double p);
 // x [B, T, C] float32, float64 or bfloat16, contiguous, token t of it the sequence's token
 // first_token + t; samples [B] int64, on the same device, global sample index of each row. p = 0
 // returns x itself. The same bits on the CPU and on GPUs.
-at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, uint64_t key,
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& samples, double p, const DropoutKey& key,
                    int64_t first_token = 0);
 
 // Key of the stochastic rounding of a parameter's masters after a step (master_weights.h). Counters

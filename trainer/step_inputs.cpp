@@ -68,4 +68,12 @@ void StepInputs::put(size_t i, const MicroBatch& batch) {
   }
 }
 
+void StepInputs::put_keys(const at::Tensor& keys, at::Device device) {
+  if (!keys_.defined()) {
+    keys_ = placed(keys, device).clone();
+  } else {
+    keys_.copy_(placed(keys, device), /*non_blocking=*/true);
+  }
+}
+
 }  // namespace dagpam::trainer

@@ -24,16 +24,21 @@ struct MicroBatch {
 // pinned memory, without a host wait, and the batch may change at once.
 MicroBatch to_tensors(const data::Batch& batch, at::Device device = at::kCPU);
 
-// The micro-batches of a step in tensors that stay where they are, for a StepGraph.
+// The micro-batches of a step, and its keys of dropout, in tensors that stay where they are, for a
+// StepGraph.
 class StepInputs {
  public:
   // Copies `batch` into place `i`, the first time a new one. Throws c10::Error where it has another
   // shape than the one before.
   void put(size_t i, const MicroBatch& batch);
   const MicroBatch& at(size_t i) const { return kept_.at(i); }
+  // Copies keys from the CPU (model.h).
+  void put_keys(const at::Tensor& keys, at::Device device);
+  const at::Tensor& keys() const { return keys_; }
 
  private:
   std::vector<MicroBatch> kept_;
+  at::Tensor keys_;
 };
 
 }  // namespace dagpam::trainer

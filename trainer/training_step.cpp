@@ -102,7 +102,7 @@ at::Tensor TrainingStep::compute_gradients(int64_t step,
     accumulate_by_graph(step, next);
     return loss_;
   }
-  const Outcome outcome = accumulate(step, [&](size_t) {
+  const Outcome outcome = accumulate({config_.train().seed(), step}, [&](size_t) {
     const Phase phase("data");
     return to_tensors(next(), device_);
   });
@@ -118,8 +118,11 @@ void TrainingStep::accumulate_by_graph(int64_t step,
     const Phase phase("data");
     inputs_.put(i, to_tensors(next(), device_));
   }
-  const auto work = [this, step] {
-    const Outcome made = accumulate(step, [this](size_t i) { return inputs_.at(i); });
+  const uint64_t seed = config_.train().seed();
+  inputs_.put_keys(dropout_keys(seed, step, config_.model().layers()), device_);
+  const auto work = [this, seed, step] {
+    const Outcome made =
+        accumulate({seed, step, inputs_.keys()}, [this](size_t i) { return inputs_.at(i); });
     outcome_.loss.copy_(made.loss);
     outcome_.norm.copy_(made.norm);
   };
@@ -136,8 +139,7 @@ void TrainingStep::accumulate_by_graph(int64_t step,
 }
 
 TrainingStep::Outcome TrainingStep::accumulate(
-    int64_t step, const std::function<MicroBatch(size_t)>& micro_batch) {
-  const DropoutStep dropout{config_.train().seed(), step};
+    const DropoutStep& dropout, const std::function<MicroBatch(size_t)>& micro_batch) {
   const double smoothing = config_.train().label_smoothing();
   const bool pairs = config_.model().kind() == configs::ModelConfig::ENCODER_DECODER;
   at::Tensor loss = at::zeros_like(norm_);

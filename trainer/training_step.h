@@ -75,7 +75,8 @@ class TrainingStep {
   struct Outcome {
     at::Tensor loss, norm;
   };
-  Outcome accumulate(int64_t step, const std::function<MicroBatch(size_t)>& micro_batch);
+  Outcome accumulate(const DropoutStep& dropout,
+                     const std::function<MicroBatch(size_t)>& micro_batch);
   void accumulate_by_graph(int64_t step, const std::function<const data::Batch&()>& next);
   parallel::Rounding rounding_after(int64_t step) const;
 

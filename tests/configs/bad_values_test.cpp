@@ -40,16 +40,6 @@ std::vector<Row> rows() {
        {"train.stochastic_rounding=true"},
        "train.stochastic_rounding: true rounds master weights",
        "choose precision BF16"},
-      {"GraphWithDropout",
-       {"parallel.cuda_graph=true", "model.dropout=0.1"},
-       "parallel.cuda_graph: true would drop the same numbers in each step, but model.dropout is "
-       "0.1",
-       "leave cuda_graph out"},
-      {"GraphWithAttentionDropout",
-       {"parallel.cuda_graph=true", "model.dropout=0", "model.attention_dropout=0.2"},
-       "parallel.cuda_graph: true would drop the same numbers in each step, but "
-       "model.attention_dropout is 0.2",
-       "set it to 0"},
       {"GraphOfPairs",
        {"parallel.cuda_graph=true", "model.kind=ENCODER_DECODER"},
        "parallel.cuda_graph: true repeats a step of one shape, but model.kind is ENCODER_DECODER",

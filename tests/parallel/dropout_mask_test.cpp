@@ -53,16 +53,21 @@ void same_as_dropout(at::ScalarType type) {
                                .view({3, tokens, width});
       const at::Tensor expected = dropout(x, samples, p, kKey, first);
       at::Tensor y = at::empty_like(x);
-      const DropoutMask mask{.key = kKey,
-                             .threshold = dropout_threshold(p),
-                             .keep_scale = 1 / (1 - p),
-                             .rows = 3 * tokens,
-                             .width = width,
-                             .tokens = tokens,
-                             .first_token = first};
+      DropoutMask mask{.key = kKey,
+                       .threshold = dropout_threshold(p),
+                       .keep_scale = 1 / (1 - p),
+                       .rows = 3 * tokens,
+                       .width = width,
+                       .tokens = tokens,
+                       .first_token = first};
       draw<Real>(mask, x.const_data_ptr<Real>(), y.mutable_data_ptr<Real>());
       EXPECT_TRUE(y.equal(expected)) << width << " " << p;
       EXPECT_TRUE(y.signbit().equal(expected.signbit())) << width << " " << p;
+      mask.key = kKey + 1;
+      mask.lying_key = &kKey;  // counts in the place of the other
+      y.zero_();
+      draw<Real>(mask, x.const_data_ptr<Real>(), y.mutable_data_ptr<Real>());
+      EXPECT_TRUE(y.equal(expected)) << width << " " << p;
     }
   }
 }

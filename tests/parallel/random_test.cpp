@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
@@ -148,6 +149,22 @@ TEST(Dropout, BackwardUsesTheSameMask) {
   x.mutable_grad() = at::Tensor();
   dropout(x, samples, 0.4, 99).sum().backward();
   EXPECT_TRUE(x.grad().equal(y.detach()));
+}
+
+TEST(Dropout, AKeyMayLieInMemory) {
+  const at::Tensor samples = at::arange(3, at::kLong), key = at::full({}, 99, at::kLong);
+  std::array<at::Tensor, 2> x, y;
+  for (size_t i = 0; i < 2; ++i) {
+    x[i] = at::ones({3, 5, 17}, at::kFloat).requires_grad_();
+    y[i] = dropout(x[i], samples, 0.4, i == 0 ? DropoutKey(99) : DropoutKey(7, key));
+    y[i].sum().backward();
+  }
+  EXPECT_TRUE(y[0].equal(y[1]));
+  EXPECT_TRUE(x[0].grad().equal(x[1].grad()));
+  key.fill_(100);  // what is drawn later takes what lies there then
+  EXPECT_TRUE(dropout(x[0].detach(), samples, 0.4, DropoutKey(7, key))
+                  .equal(dropout(x[0].detach(), samples, 0.4, 100)));
+  EXPECT_THROW(key_on_host(DropoutKey(7, key.to(at::kInt))), c10::Error);
 }
 
 TEST(Dropout, KeepsTheRightShare) {

@@ -65,7 +65,8 @@ TEST(StepGraphGpu, GivesTheBitsOfStepsWithoutIt) {
              {"train.global_batch=6"},
              {"train.global_batch=2", "train.precision=BF16"},
              {"train.global_batch=6", "train.precision=BF16", "train.recompute=FULL"},
-             {"train.global_batch=4", "train.precision=BF16", "train.stochastic_rounding=true"}}) {
+             {"train.global_batch=4", "train.precision=BF16", "train.stochastic_rounding=true"},
+             {"train.global_batch=4", "model.dropout=0.2", "model.attention_dropout=0.1"}}) {
       SCOPED_TRACE(kind + testing::PrintToString(more));
       std::vector<std::string> overrides = more;
       overrides.push_back(std::string("attention.kind=") + kind);

@@ -111,7 +111,8 @@ TEST(StepGraphTest, TrainsAsStepsWithoutItDo) {
            {},
            {"train.global_batch=6"},  // three micro-batches a step
            {"train.precision=BF16", "train.global_batch=4"},
-           {"train.recompute=FULL"}}) {
+           {"model.dropout=0.3", "model.attention_dropout=0.2", "train.global_batch=4"},
+           {"model.dropout=0.3", "train.recompute=FULL"}}) {
     SCOPED_TRACE(testing::PrintToString(more));
     std::vector<std::string> calls;
     const std::vector<Seen> with = train(config_of(more), &calls),
@@ -127,6 +128,18 @@ TEST(StepGraphTest, TrainsAsStepsWithoutItDo) {
         EXPECT_TRUE(with[i].parameters[p].equal(without[i].parameters[p])) << i << " " << p;
       }
     }
+  }
+}
+
+// What a graph would repeat, where the step were an argument.
+TEST(StepGraphTest, KeysLieWhereTheyAreReadLater) {
+  StepInputs inputs;
+  inputs.put_keys(dropout_keys(9, 4, 2), at::kCPU);
+  const DropoutStep recorded{9, 4, inputs.keys()};
+  inputs.put_keys(dropout_keys(9, 5, 2), at::kCPU);
+  for (const auto site : {parallel::DropoutSite::kEmbedding, parallel::DropoutSite::kMlpOut}) {
+    EXPECT_EQ(recorded.key(1, site).value, parallel::dropout_key(9, 4, 1, site));
+    EXPECT_EQ(parallel::key_on_host(recorded.key(1, site)), parallel::dropout_key(9, 5, 1, site));
   }
 }
 

@@ -44,10 +44,9 @@ attention::WeightDropout AttentionLayer::weight_dropout(const BlockContext& cont
   attention::WeightDropout dropout;
   if (!context.dropout || dropout_ == 0) return dropout;
   dropout.p = dropout_;
-  dropout.key =
-      parallel::dropout_key(context.dropout->seed, context.dropout->step, options_.dropout_layer,
-                            options_.cross ? parallel::DropoutSite::kCrossAttentionWeights
-                                           : parallel::DropoutSite::kAttentionWeights);
+  dropout.key = context.dropout->key(options_.dropout_layer,
+                                     options_.cross ? parallel::DropoutSite::kCrossAttentionWeights
+                                                    : parallel::DropoutSite::kAttentionWeights);
   dropout.samples = context.samples;
   dropout.head_offset = tp_->rank() * heads_;
   return dropout;

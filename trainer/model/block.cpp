@@ -41,9 +41,8 @@ Block::Block(const configs::ModelConfig& model, const BlockOptions& options,
 at::Tensor Block::drop(const at::Tensor& x, const BlockContext& context,
                        parallel::DropoutSite site) const {
   if (!context.dropout || dropout_ == 0) return x;
-  const uint64_t key =
-      parallel::dropout_key(context.dropout->seed, context.dropout->step, dropout_layer_, site);
-  return parallel::dropout(x, context.samples, dropout_, key, context.first_token);
+  return parallel::dropout(x, context.samples, dropout_, context.dropout->key(dropout_layer_, site),
+                           context.first_token);
 }
 
 at::Tensor Block::attended(const at::Tensor& x, const BlockContext& context,

@@ -124,8 +124,8 @@ at::Tensor EncoderDecoder::embed(const Side& side, const at::Tensor& tokens, int
                 at::embedding(sinusoids_, positions));
   }
   if (!context.dropout || model_.dropout() == 0) return x;
-  const uint64_t key = parallel::dropout_key(context.dropout->seed, context.dropout->step,
-                                             side.dropout_layer, parallel::DropoutSite::kEmbedding);
+  const parallel::DropoutKey key =
+      context.dropout->key(side.dropout_layer, parallel::DropoutSite::kEmbedding);
   return parallel::dropout(x, context.samples, model_.dropout(), key, 0);
 }
 

@@ -13,6 +13,7 @@
 #include "attention/attention.h"
 #include "configs/run.pb.h"
 #include "parallel/parameter.h"
+#include "parallel/random.h"
 #include "trainer/model/layers.h"
 #include "trainer/model/observer.h"
 
@@ -22,7 +23,14 @@ namespace dagpam::trainer {
 struct DropoutStep {
   uint64_t seed = 0;
   int64_t step = 0;
+  // [layers, sites] int64, on the model's device: the keys of the step that draws, where that may
+  // be a later one (step_graph.h); else undefined.
+  at::Tensor keys = {};
+
+  parallel::DropoutKey key(int64_t layer, parallel::DropoutSite site) const;
 };
+// `keys` of a step, on the CPU.
+at::Tensor dropout_keys(uint64_t seed, int64_t step, int64_t layers);
 
 struct ForwardInput {
   at::Tensor tokens;     // [B, N] int64

@@ -92,8 +92,7 @@ at::Tensor TransformerLm::embed(const ForwardInput& input, const at::Tensor& pos
                 at::embedding(sinusoids_, own));
   }
   if (!input.dropout || model_.dropout() == 0) return x;
-  const uint64_t key = parallel::dropout_key(input.dropout->seed, input.dropout->step, 0,
-                                             parallel::DropoutSite::kEmbedding);
+  const parallel::DropoutKey key = input.dropout->key(0, parallel::DropoutSite::kEmbedding);
   return parallel::dropout(x, input.samples, model_.dropout(), key, context.first_token);
 }
 
