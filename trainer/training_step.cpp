@@ -10,7 +10,6 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "parallel/gradient_buckets.h"
@@ -78,7 +77,7 @@ TrainingStep::TrainingStep(const configs::RunConfig& config, const parallel::Gri
       graph_(std::move(graph)) {
   const bool alone = grid.dp->size() == 1 && grid.tp->size() == 1;
   if (!graph_ && config.parallel().cuda_graph() && alone) graph_ = make_step_graph(device_);
-  outcome_ = {at::zeros_like(norm_), at::zeros_like(norm_)};
+  if (graph_) outcome_ = {at::zeros_like(norm_), at::zeros_like(norm_)};
   // Refuses operators that have no repeatable form; what an operator leaves unwritten is not its
   // concern.
   at::globalContext().setDeterministicAlgorithms(config.train().deterministic(),
@@ -133,7 +132,7 @@ void TrainingStep::accumulate_by_graph(int64_t step,
     const Phase phase("graph");
     graph_->replay();
   }
-  steps_with_graph_ = std::min(steps_with_graph_ + 1, kWarmUps + 1);
+  ++steps_with_graph_;
   loss_ = outcome_.loss.clone();
   norm_ = outcome_.norm.clone();
 }

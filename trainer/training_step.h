@@ -93,7 +93,7 @@ class TrainingStep {
   StepGuard guard_;
   at::Tensor loss_, norm_, one_;
   std::unique_ptr<StepGraph> graph_;  // none: every step is started operator by operator
-  int steps_with_graph_ = 0;
+  int64_t steps_with_graph_ = 0;
   StepInputs inputs_;  // that it reads
   Outcome outcome_;    // that it writes
 };
